@@ -1,0 +1,1 @@
+"""Actor and critic that learn from imagined rollouts."""

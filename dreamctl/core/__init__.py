@@ -1,0 +1,1 @@
+"""Types that flow between parts, config, checkpoints, metrics and errors."""

@@ -1,0 +1,1 @@
+"""Environment suites, their discovery, and the driver that runs them."""

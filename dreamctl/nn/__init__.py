@@ -1,0 +1,1 @@
+"""Network blocks, distributions, heads and the optimizer; knows nothing of dreams."""

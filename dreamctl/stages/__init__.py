@@ -1,0 +1,1 @@
+"""One file, one command: plain functions that notebooks and tests call too."""

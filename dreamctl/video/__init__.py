@@ -1,0 +1,1 @@
+"""Frames to panels to files; how a vector observation becomes a picture."""

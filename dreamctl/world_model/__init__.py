@@ -1,0 +1,1 @@
+"""Encoder, recurrent state-space model, decoder and predictors."""
