@@ -63,7 +63,7 @@ class Stop:
 
         def ask(number: int, _: object) -> None:
             self.signal = number
-            signal.signal(number, previous[number])
+            signal.signal(number, previous[signal.Signals(number)])
 
         previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         for number in previous:

@@ -197,7 +197,8 @@ def _to_plain(space: Space[object]) -> dict[str, object]:
 def _from_plain(plain: Mapping[str, object]) -> Space[object]:
     match plain["type"]:
         case "Box":
-            shape, dtype = tuple(plain["shape"]), np.dtype(str(plain["dtype"]))  # type: ignore[arg-type]
+            shape: tuple[int, ...] = tuple(plain["shape"])  # type: ignore[arg-type]
+            dtype = np.dtype(str(plain["dtype"]))
             low, high = (np.array(plain[key], dtype).reshape(shape) for key in ("low", "high"))
             return gym_spaces.Box(low, high, shape, dtype.type)  # type: ignore[arg-type]
         case "Discrete":
