@@ -1,0 +1,86 @@
+"""Building blocks: symlog, dense layers with RMS norm, and the block-diagonal linear layer."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+NORM_EPS = 1e-4
+# Restores unit variance after cutting a normal at two standard deviations.
+TRUNCATION_GAIN = 1.1368
+
+
+def symlog(x: Tensor) -> Tensor:
+    """sign(x) ln(1 + |x|), elementwise (DreamerV3, robust predictions)."""
+    return torch.sign(x) * torch.log1p(torch.abs(x))
+
+
+def symexp(x: Tensor) -> Tensor:
+    """sign(x) (exp(|x|) - 1), elementwise, the inverse of `symlog`."""
+    return torch.sign(x) * torch.expm1(torch.abs(x))
+
+
+def init_weight_(weight: Tensor, fan_in: int, scale: float = 1.0) -> Tensor:
+    """Fill with a truncated normal of variance scale² / fan_in, cut at two standard deviations, in place."""
+    with torch.no_grad():
+        if scale == 0.0:
+            return weight.zero_()
+        std = TRUNCATION_GAIN * scale * fan_in**-0.5
+        return nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
+
+
+class Linear(nn.Linear):
+    """Affine layer (..., in) -> (..., out), initialised by fan-in, bias 0; `scale` 0 starts it as the zero function."""
+
+    def __init__(self, size_in: int, size_out: int, scale: float = 1.0) -> None:
+        self.scale = scale
+        super().__init__(size_in, size_out)
+
+    def reset_parameters(self) -> None:
+        """Truncated normal kernel, zero bias."""
+        init_weight_(self.weight, self.in_features, self.scale)
+        nn.init.zeros_(self.bias)
+
+
+class BlockLinear(nn.Module):
+    """Block-diagonal affine layer: chunk k of the output depends on chunk k of the input only.
+
+    The weight is (G, in/G, out/G), the bias (out,). Its fan-in is the full `in`, not in/G.
+    """
+
+    def __init__(self, size_in: int, size_out: int, blocks: int) -> None:
+        super().__init__()
+        assert size_in % blocks == 0 and size_out % blocks == 0, f"{size_in} -> {size_out} does not divide into {blocks} blocks"
+        self.blocks = blocks
+        self.weight = nn.Parameter(torch.empty(blocks, size_in // blocks, size_out // blocks))
+        self.bias = nn.Parameter(torch.zeros(size_out))
+        init_weight_(self.weight, size_in)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in) -> (N, out)."""
+        chunks = x.unflatten(-1, (self.blocks, -1)).transpose(0, 1)  # (G, N, in/G)
+        product = torch.baddbmm(self.bias.view(self.blocks, 1, -1), chunks, self.weight)
+        return product.transpose(0, 1).flatten(1)
+
+
+class Dense(nn.Module):
+    """Linear, RMS norm over the last axis, SiLU."""
+
+    def __init__(self, size_in: int, size_out: int) -> None:
+        super().__init__()
+        self.linear = Linear(size_in, size_out)
+        self.norm = nn.RMSNorm(size_out, eps=NORM_EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out)."""
+        return self.activate(self.linear(x))
+
+    def activate(self, x: Tensor) -> Tensor:
+        """Norm and nonlinearity, for callers who split or hoist the product; (..., out) -> (..., out)."""
+        return F.silu(self.norm(x))
+
+
+class MLP(nn.Sequential):
+    """`layers` dense blocks of `units`; (..., in) -> (..., units)."""
+
+    def __init__(self, size_in: int, layers: int, units: int) -> None:
+        super().__init__(*(Dense(size_in if i == 0 else units, units) for i in range(layers)))

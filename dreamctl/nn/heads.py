@@ -1,0 +1,195 @@
+"""Heads: how many numbers a network must emit for a quantity, and how to read them."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from dreamctl.nn.blocks import MLP, Linear
+from dreamctl.nn.distributions import Bernoulli, Draw, Normal, OneHot, TwoHot, full_precision, inverse_cdf, symexp_bins
+
+
+class Head(nn.Module):
+    """`layers` dense blocks and one linear layer to `size` numbers; (..., F) -> (..., size)."""
+
+    def __init__(self, features: int, size: int, *, layers: int, units: int, scale: float = 1.0) -> None:
+        super().__init__()
+        self.mlp = MLP(features, layers, units)
+        self.out = Linear(units if layers else features, size, scale)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Raw numbers, to be read by a kind's `distribution`."""
+        return self.out(self.mlp(features))  # type: ignore[no-any-return]
+
+
+class ScalarDistribution(Protocol):
+    """A predicted scalar."""
+
+    @property
+    def mean(self) -> Tensor:
+        """The prediction, (...)."""
+
+    def loss(self, target: Tensor) -> Tensor:
+        """Negative log-likelihood or its like, (...)."""
+
+
+@dataclass(frozen=True)
+class SymexpTwoHot:
+    """A scalar as a classification over symexp-spaced bins, target in raw values (DreamerV3, critic learning).
+
+    Attributes:
+        bins: how many.
+        limit: the outermost bin is symexp(limit).
+    """
+
+    kind: ClassVar[str] = "symexp_two_hot"
+    bins: int = 255
+    limit: float = 20.0
+
+    @property
+    def param_size(self) -> int:
+        """Numbers a network emits."""
+        return self.bins
+
+    def distribution(self, params: Tensor) -> TwoHot:
+        """(..., bins) -> a scalar (...)."""
+        logits = full_precision(params)
+        return TwoHot(logits, symexp_bins(self.bins, self.limit).to(logits))
+
+
+@dataclass(frozen=True)
+class SquaredError:
+    """A scalar as its mean, (x - mean)²."""
+
+    kind: ClassVar[str] = "squared_error"
+
+    @property
+    def param_size(self) -> int:
+        """Numbers a network emits."""
+        return 1
+
+    def distribution(self, params: Tensor) -> "Point":
+        """(..., 1) -> a scalar (...)."""
+        return Point(full_precision(params).squeeze(-1))
+
+
+@dataclass(frozen=True)
+class Point:
+    """A scalar known by its mean (...)."""
+
+    mean: Tensor
+
+    def loss(self, target: Tensor) -> Tensor:
+        """(target - mean)², (...)."""
+        return (target - self.mean).square()
+
+
+ScalarOutput = SymexpTwoHot | SquaredError
+
+
+class ActionDistribution(Protocol):
+    """What an actor believes, over the (..., A) numbers of an action."""
+
+    @property
+    def mode(self) -> Tensor:
+        """The likeliest action, (..., A)."""
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """An action (..., A) from noise of the kind that `noise` makes."""
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """(..., A) -> (...)."""
+
+    def entropy(self) -> Tensor:
+        """(...)."""
+
+
+@dataclass(frozen=True)
+class OneHotAction:
+    """One choice of A: the latent's distribution with a single group."""
+
+    choice: OneHot
+    draw: Draw = inverse_cdf
+
+    @property
+    def mode(self) -> Tensor:
+        """The likeliest choice, one-hot (..., A)."""
+        return self.choice.mode.squeeze(-2)
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """One-hot (..., A); `noise` (..., 1) is uniform."""
+        return self.choice.sample(noise, self.draw).squeeze(-2)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """One-hot (..., A) -> (...)."""
+        return self.choice.log_prob(action.unsqueeze(-2))
+
+    def entropy(self) -> Tensor:
+        """In nats, (...)."""
+        return self.choice.entropy()
+
+
+@dataclass(frozen=True)
+class CategoricalAction:
+    """A softmax over a Discrete action.
+
+    Attributes:
+        unimix: share of the uniform distribution; 0 as in the official code, 0.01 as in the paper.
+    """
+
+    kind: ClassVar[str] = "categorical"
+    unimix: float = 0.0
+
+    def param_size(self, action_size: int) -> int:
+        """Numbers a network emits for A = `action_size`."""
+        return action_size
+
+    def distribution(self, params: Tensor, draw: Draw = inverse_cdf) -> OneHotAction:
+        """(..., A) -> a distribution over one-hot actions."""
+        return OneHotAction(OneHot(params.unsqueeze(-2), self.unimix), draw)
+
+    def noise(self, shape: tuple[int, ...], action_size: int, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+        """Uniform, (*shape, 1)."""
+        return torch.rand(*shape, 1, generator=generator, device=generator.device)
+
+
+@dataclass(frozen=True)
+class BoundedNormal:
+    """A normal whose mean lies in (-1, 1) and whose standard deviation in (min_std, max_std) (DreamerV3 official code, `bounded_normal`).
+
+        mean = tanh(m),  std = (max_std - min_std) σ(s + 2) + min_std
+    """
+
+    kind: ClassVar[str] = "bounded_normal"
+    min_std: float = 0.1
+    max_std: float = 1.0
+
+    def param_size(self, action_size: int) -> int:
+        """Numbers a network emits for A = `action_size`."""
+        return 2 * action_size
+
+    def distribution(self, params: Tensor, draw: Draw = inverse_cdf) -> Normal:  # noqa: ARG002
+        """(..., 2A), means first -> a distribution over (..., A)."""
+        mean, std = full_precision(params).chunk(2, -1)
+        return Normal(torch.tanh(mean), (self.max_std - self.min_std) * torch.sigmoid(std + 2.0) + self.min_std)
+
+    def noise(self, shape: tuple[int, ...], action_size: int, generator: torch.Generator) -> Tensor:
+        """Standard normal, (*shape, A)."""
+        return torch.randn(*shape, action_size, generator=generator, device=generator.device)
+
+
+DiscreteAction = CategoricalAction
+ContinuousAction = BoundedNormal
+ActionOutput = CategoricalAction | BoundedNormal
+
+
+@dataclass(frozen=True)
+class ProbabilityOutput:
+    """A yes-or-no quantity, as one logit."""
+
+    param_size: ClassVar[int] = 1
+
+    def distribution(self, params: Tensor) -> Bernoulli:
+        """(..., 1) -> (...)."""
+        return Bernoulli(full_precision(params).squeeze(-1))

@@ -1,0 +1,92 @@
+"""The optimizer: adaptive gradient clipping, then LaProp."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class LaProp:
+    """LaProp with adaptive gradient clipping and linear warm-up (DreamerV3, optimizer; LaProp: arXiv:2002.04839).
+
+    Attributes:
+        learning_rate: after warm-up.
+        warmup: updates over which the rate rises from 0; the first update does not move the parameters.
+        clip: a tensor's gradient norm is cut at this share of its parameter norm.
+        min_norm: floor of that parameter norm.
+        beta1, beta2, eps: momentum, decay of the squared gradient, added to its root.
+    """
+
+    kind: ClassVar[str] = "laprop"
+    learning_rate: float = 4e-5
+    warmup: int = 1000
+    clip: float = 0.3
+    min_norm: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-20
+
+    def optimizer(self, parameters: Iterable[nn.Parameter]) -> "LaPropOptimizer":
+        """A fresh optimizer of these parameters."""
+        return LaPropOptimizer(parameters, self)
+
+
+Optimizer = LaProp
+
+
+class LaPropOptimizer(torch.optim.Optimizer):
+    """Per tensor, in this order, with t from 1:
+
+        g ← g / max(1, ‖g‖ / (clip · max(min_norm, ‖θ‖)))
+        ν ← β₂ ν + (1 - β₂) g²         u = g / (√(ν / (1 - β₂ᵗ)) + ε)
+        m ← β₁ m + (1 - β₁) u          θ ← θ - lr_t · m / (1 - β₁ᵗ),  lr_t = lr · min(1, (t-1) / warmup)
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], config: LaProp) -> None:
+        self.config = config
+        super().__init__(parameters, {"step": 0})
+        for parameter in self.parameters():
+            self.state[parameter] = {"square": torch.zeros_like(parameter), "momentum": torch.zeros_like(parameter)}
+
+    def parameters(self) -> list[Tensor]:
+        """Every parameter that is optimised, in order."""
+        return [parameter for group in self.param_groups for parameter in group["params"]]
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One update from the gradients at hand; a parameter without one counts as zero gradient."""
+        assert closure is None, "closures are not evaluated"
+        config, group = self.config, self.param_groups[0]
+        group["step"] += 1
+        step = group["step"]
+        parameters = self.parameters()
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        squares = [self.state[p]["square"] for p in parameters]
+        momenta = [self.state[p]["momentum"] for p in parameters]
+
+        gradients = clip_by_norm_ratio(gradients, parameters, config.clip, config.min_norm)
+        torch._foreach_mul_(squares, config.beta2)
+        torch._foreach_addcmul_(squares, gradients, gradients, 1 - config.beta2)
+        scales = torch._foreach_div(squares, 1 - config.beta2**step)
+        torch._foreach_sqrt_(scales)
+        torch._foreach_add_(scales, config.eps)
+        torch._foreach_mul_(momenta, config.beta1)
+        torch._foreach_add_(momenta, torch._foreach_div(gradients, scales), alpha=1 - config.beta1)
+        rate = config.learning_rate * (min(1.0, (step - 1) / config.warmup) if config.warmup else 1.0)
+        torch._foreach_add_(parameters, momenta, alpha=-rate / (1 - config.beta1**step))
+
+
+def clip_by_norm_ratio(gradients: list[Tensor], parameters: list[Tensor], clip: float, min_norm: float) -> list[Tensor]:
+    """Adaptive gradient clipping with whole-tensor norms: g / max(1, ‖g‖ / (clip · max(min_norm, ‖θ‖)))."""
+    limits = torch._foreach_clamp_min(torch._foreach_norm(parameters), min_norm)
+    ratios = torch._foreach_div(torch._foreach_norm(gradients), torch._foreach_mul(limits, clip))
+    return list(torch._foreach_div(gradients, torch._foreach_clamp_min(ratios, 1.0)))
+
+
+@torch.no_grad()
+def blend_(slow: Iterable[Tensor], fast: Iterable[Tensor], rate: float) -> None:
+    """Exponential moving average in place: slow ← rate · fast + (1 - rate) · slow."""
+    torch._foreach_lerp_(list(slow), list(fast), rate)
