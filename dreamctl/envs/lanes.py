@@ -1,0 +1,144 @@
+"""Lanes of one task: Gymnasium's own vector environments, in this process or with a process a lane."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from functools import partial
+from typing import Literal
+
+import gymnasium
+import numpy as np
+from gymnasium import Env, Space
+from gymnasium import spaces as gym_spaces
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+
+from dreamctl.core.config import to_plain
+from dreamctl.core.errors import DreamctlError, EnvironmentFailure
+from dreamctl.core.experience import TaskSpec
+from dreamctl.core.spaces import check_supported, flat_spaces
+from dreamctl.envs.discovery import suite_name
+from dreamctl.envs.suite import Suite, action_repeat, make_env, one_line
+
+Environments = SyncVectorEnv | AsyncVectorEnv
+Vectorize = Literal["auto", "sync", "async"]
+
+SLOW_STEP_S = 1e-3  # a pipe round trip costs 0.1 ms a step: worker processes pay from here on
+TRIAL_STEPS = 50
+
+
+def make_envs(suite: Suite, task: str, num_envs: int, *, render_mode: str | None = None, vectorize: Vectorize = "auto") -> Environments:
+    """`num_envs` lanes of a task; the row after an episode's last is the reset row of the next (`AutoresetMode.NEXT_STEP`).
+
+    Args:
+        suite: whose task it is.
+        task: as in `suite:task`.
+        num_envs: number of lanes.
+        render_mode: `rgb_array` where frames are wanted.
+        vectorize: `async` gives each lane a process; `auto` does so where a step takes over a millisecond and there are cores for it.
+
+    Raises:
+        UsageError: the task is unknown.
+        EnvironmentFailure: the suite failed.
+    """
+    lanes = [partial(_lane, suite, task, render_mode, lane, os.getpid()) for lane in range(num_envs)]
+    try:
+        if vectorize == "async" or (vectorize == "auto" and _worth_processes(lanes)):
+            # Spawned, not forked: a fork would copy torch's threads and open GL contexts in a state that no child can use.
+            return AsyncVectorEnv(lanes, context="spawn", autoreset_mode=AutoresetMode.NEXT_STEP)
+        return SyncVectorEnv(lanes, autoreset_mode=AutoresetMode.NEXT_STEP)
+    except DreamctlError:
+        raise
+    except Exception as error:  # foreign code, in this process or in a worker
+        raise EnvironmentFailure(f"{suite_name(suite)}:{task}: cannot make {num_envs} lanes: {one_line(error)}") from error
+
+
+def task_spec(suite: Suite, task: str, env: Env[object, object] | Environments) -> TaskSpec:
+    """What a network must know of the task; 64-bit floats become the 32-bit ones that are stored.
+
+    Raises:
+        EnvironmentFailure: an observation or the action is of a kind that is not learned from.
+    """
+    if isinstance(env, Environments):
+        observation, action = env.single_observation_space, env.single_action_space
+    else:
+        observation, action = env.observation_space, env.action_space
+    spec = TaskSpec(
+        observation={name: _stored_space(space) for name, space in flat_spaces(observation).items()},
+        action=_stored_space(action),
+        suite=suite_name(suite),
+        task=task,
+        action_repeat=action_repeat(suite),
+        options=to_plain(suite),
+    )
+    check_supported(spec)
+    return spec
+
+
+def gym_spec(envs: Environments) -> str:
+    """Gymnasium's own EnvSpec as JSON, empty where the environment has none."""
+    return str(envs.get_attr("gym_spec")[0])
+
+
+class _Lane(gymnasium.Wrapper[object, object, object, object]):
+    """One lane: says in an error where it happened."""
+
+    def __init__(self, env: Env[object, object], place: str) -> None:
+        super().__init__(env)
+        self.place, self.steps = place, 0
+        base = env.unwrapped.spec
+        self.gym_spec = base.to_json() if base else ""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, object] | None = None) -> tuple[object, dict[str, object]]:
+        """As the environment's."""
+        self.steps = 0
+        try:
+            return self.env.reset(seed=seed, options=options)
+        except Exception as error:  # foreign code
+            raise EnvironmentFailure(f"{self.place}: reset: {one_line(error)}") from error
+
+    def step(self, action: object) -> tuple[object, float, bool, bool, dict[str, object]]:
+        """As the environment's."""
+        self.steps += 1
+        try:
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            return observation, float(reward), bool(terminated), bool(truncated), info
+        except Exception as error:  # foreign code
+            raise EnvironmentFailure(f"{self.place}, step {self.steps} of an episode: {one_line(error)}") from error
+
+
+def _lane(suite: Suite, task: str, render_mode: str | None, lane: int, driver_process: int) -> Env[object, object]:
+    """One environment, in this process or in a worker."""
+    if os.getpid() != driver_process:
+        # Ctrl-C reaches every process of a terminal; the parent decides when to stop, and stdout is its result.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        os.dup2(2, 1)
+    with redirect_stdout(sys.stderr):
+        return _Lane(make_env(suite, task, render_mode=render_mode), f"{suite_name(suite)}:{task}: lane {lane}")
+
+
+def _worth_processes(lanes: Sequence[Callable[[], Env[object, object]]]) -> bool:
+    """Whether a step of the environment is slow enough, measured, and there are cores to gain."""
+    if len(lanes) == 1 or (os.cpu_count() or 1) == 1:
+        return False
+    env = lanes[0]()
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    start = time.perf_counter()
+    for _ in range(TRIAL_STEPS):
+        *_, terminated, truncated, _ = env.step(env.action_space.sample())
+        if terminated or truncated:
+            env.reset()
+    spent = time.perf_counter() - start
+    env.close()
+    return spent > TRIAL_STEPS * SLOW_STEP_S
+
+
+def _stored_space(space: Space[object]) -> Space[object]:
+    """The space with 64-bit (and 16-bit) floats as the 32-bit ones that a replay holds."""
+    if isinstance(space, gym_spaces.Box) and np.issubdtype(space.dtype, np.floating) and space.dtype != np.float32:
+        with np.errstate(over="ignore"):
+            return gym_spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), space.shape, np.float32)
+    return space

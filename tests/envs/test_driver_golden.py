@@ -1,0 +1,74 @@
+"""The driver stores what the official one stores, and hands the environment the same actions."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from dreamctl.envs.driver import Driver, make_envs, task_spec
+
+Golden = Callable[[str], dict[str, np.ndarray]]
+RECEIVED: list[int] = []
+
+
+class Counting(gymnasium.Env):
+    """Observation 100 episode + t, reward 10 times the action received; even episodes end terminal, odd ones are truncated."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (1,), np.float32)
+    action_space = spaces.Discrete(1000)
+
+    def __init__(self, lengths):
+        self.lengths, self.episode, self.t = lengths, -1, 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.episode, self.t = self.episode + 1, 0
+        RECEIVED.append(0)
+        return self._observation(), {}
+
+    def step(self, action):
+        self.t += 1
+        RECEIVED.append(int(action))
+        last = self.t == self.lengths[self.episode % len(self.lengths)]
+        even = self.episode % 2 == 0
+        return self._observation(), 10.0 * action, bool(last and even), bool(last and not even), {}
+
+    def _observation(self):
+        return np.array([100 * self.episode + self.t], np.float32)
+
+
+@dataclass(frozen=True)
+class CountingSuite:
+    lengths: tuple[int, ...]
+
+    def make(self, task: str, *, render_mode: str | None = None) -> gymnasium.Env:
+        return Counting(self.lengths)
+
+
+class CountsItsCalls:
+    calls = 0
+
+    def act(self, observation: Mapping[str, np.ndarray], is_first: np.ndarray) -> np.ndarray:
+        self.calls += 1
+        return np.full(len(is_first), self.calls)
+
+
+def test_rows_are_those_of_the_official_driver(golden: Golden) -> None:
+    wanted = golden("driver")
+    RECEIVED.clear()
+    suite = CountingSuite(tuple(wanted["in.episode_lengths"].tolist()))
+    envs = make_envs(suite, "count", 1)
+    driver = Driver(envs, task_spec(suite, "count", envs), CountsItsCalls())
+    rows = [driver.step()[0] for _ in wanted["out.reward"]]
+
+    np.testing.assert_array_equal([row.observation["observation"][0] for row in rows], wanted["out.obs"])
+    np.testing.assert_array_equal([row.action for row in rows], wanted["out.action"])
+    np.testing.assert_array_equal([row.reward for row in rows], wanted["out.reward"])
+    np.testing.assert_array_equal([row.is_first for row in rows], wanted["out.is_first"])
+    np.testing.assert_array_equal([row.is_last for row in rows], wanted["out.is_last"])
+    np.testing.assert_array_equal([row.terminated for row in rows], wanted["out.is_terminal"])
+    acted = ~wanted["out.env_received_reset"]
+    np.testing.assert_array_equal(np.array(RECEIVED)[acted], wanted["out.env_received_action"][acted])
+    assert driver.env_steps == acted.sum()
