@@ -49,7 +49,7 @@ class BlockLinear(nn.Module):
 
     def __init__(self, size_in: int, size_out: int, blocks: int) -> None:
         super().__init__()
-        assert size_in % blocks == 0 and size_out % blocks == 0, f"{size_in} -> {size_out} does not divide into {blocks} blocks"
+        assert size_in % blocks == size_out % blocks == 0, f"{size_in} -> {size_out} does not divide into {blocks} blocks"
         self.blocks = blocks
         self.weight = nn.Parameter(torch.empty(blocks, size_in // blocks, size_out // blocks))
         self.bias = nn.Parameter(torch.zeros(size_out))

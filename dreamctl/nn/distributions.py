@@ -6,7 +6,7 @@ They compute in at least float32, also when a network hands them half precision.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -84,7 +84,7 @@ class OneHot:
 
     def sample(self, noise: Tensor, draw: Draw = inverse_cdf) -> Tensor:
         """A sample (..., S, C) with straight-through gradients; `noise` (..., S) is what `draw` wants."""
-        return _StraightThrough.apply(draw(self.probs.detach(), noise), self.probs)  # type: ignore[no-any-return,no-untyped-call]
+        return _StraightThrough.apply(draw(self.probs.detach(), noise), self.probs)  # type: ignore[no-untyped-call]
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of one-hot values (..., S, C), summed over S, (...)."""
@@ -152,6 +152,7 @@ class Bernoulli:
         return F.binary_cross_entropy_with_logits(self.logits, target, reduction="none")
 
 
+@lru_cache
 def symexp_bins(count: int, limit: float = 20.0) -> Tensor:
     """`count` bins, symexp-spaced on ±symexp(limit), exactly antisymmetric, float64 (DreamerV3, critic learning)."""
     grid = torch.linspace(-limit, 0, (count + 1) // 2, dtype=torch.float64)

@@ -7,20 +7,24 @@ import torch
 from torch import Tensor, nn
 
 from dreamctl.nn.blocks import MLP, Linear
-from dreamctl.nn.distributions import Bernoulli, Draw, Normal, OneHot, TwoHot, full_precision, inverse_cdf, symexp_bins
+from dreamctl.nn.distributions import Draw, Normal, OneHot, TwoHot, full_precision, inverse_cdf, symexp_bins
 
 
 class Head(nn.Module):
-    """`layers` dense blocks and one linear layer to `size` numbers; (..., F) -> (..., size)."""
+    """`layers` dense blocks, then one linear layer for each of `sizes`, side by side; (..., F) -> (..., sum of sizes).
 
-    def __init__(self, features: int, size: int, *, layers: int, units: int, scale: float = 1.0) -> None:
+    Quantities of different meaning keep tensors of their own, because gradients are clipped by whole-tensor norms.
+    """
+
+    def __init__(self, features: int, *sizes: int, layers: int, units: int, scale: float = 1.0) -> None:
         super().__init__()
         self.mlp = MLP(features, layers, units)
-        self.out = Linear(units if layers else features, size, scale)
+        self.out = nn.ModuleList(Linear(units if layers else features, size, scale) for size in sizes)
 
     def forward(self, features: Tensor) -> Tensor:
         """Raw numbers, to be read by a kind's `distribution`."""
-        return self.out(self.mlp(features))  # type: ignore[no-any-return]
+        hidden = self.mlp(features)
+        return torch.cat([out(hidden) for out in self.out], -1) if len(self.out) > 1 else self.out[0](hidden)
 
 
 class ScalarDistribution(Protocol):
@@ -141,9 +145,9 @@ class CategoricalAction:
     kind: ClassVar[str] = "categorical"
     unimix: float = 0.0
 
-    def param_size(self, action_size: int) -> int:
-        """Numbers a network emits for A = `action_size`."""
-        return action_size
+    def param_sizes(self, action_size: int) -> tuple[int, ...]:
+        """Numbers a network emits for A = `action_size`: the logits."""
+        return (action_size,)
 
     def distribution(self, params: Tensor, draw: Draw = inverse_cdf) -> OneHotAction:
         """(..., A) -> a distribution over one-hot actions."""
@@ -158,16 +162,16 @@ class CategoricalAction:
 class BoundedNormal:
     """A normal whose mean lies in (-1, 1) and whose standard deviation in (min_std, max_std) (DreamerV3 official code, `bounded_normal`).
 
-        mean = tanh(m),  std = (max_std - min_std) σ(s + 2) + min_std
+    mean = tanh(m),  std = (max_std - min_std) σ(s + 2) + min_std
     """
 
     kind: ClassVar[str] = "bounded_normal"
     min_std: float = 0.1
     max_std: float = 1.0
 
-    def param_size(self, action_size: int) -> int:
-        """Numbers a network emits for A = `action_size`."""
-        return 2 * action_size
+    def param_sizes(self, action_size: int) -> tuple[int, ...]:
+        """Numbers a network emits for A = `action_size`: raw means, raw standard deviations."""
+        return (action_size, action_size)
 
     def distribution(self, params: Tensor, draw: Draw = inverse_cdf) -> Normal:  # noqa: ARG002
         """(..., 2A), means first -> a distribution over (..., A)."""
@@ -182,14 +186,3 @@ class BoundedNormal:
 DiscreteAction = CategoricalAction
 ContinuousAction = BoundedNormal
 ActionOutput = CategoricalAction | BoundedNormal
-
-
-@dataclass(frozen=True)
-class ProbabilityOutput:
-    """A yes-or-no quantity, as one logit."""
-
-    param_size: ClassVar[int] = 1
-
-    def distribution(self, params: Tensor) -> Bernoulli:
-        """(..., 1) -> (...)."""
-        return Bernoulli(full_precision(params).squeeze(-1))

@@ -1,8 +1,8 @@
 """The optimizer: adaptive gradient clipping, then LaProp."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +29,9 @@ class LaProp:
     beta2: float = 0.999
     eps: float = 1e-20
 
-    def optimizer(self, parameters: Iterable[nn.Parameter]) -> "LaPropOptimizer":
-        """A fresh optimizer of these parameters."""
-        return LaPropOptimizer(parameters, self)
+    def optimizer(self, groups: Mapping[str, Sequence[nn.Parameter]]) -> "LaPropOptimizer":
+        """A fresh optimizer of named groups of parameters, each with a step count of its own."""
+        return LaPropOptimizer(groups, self)
 
 
 Optimizer = LaProp
@@ -40,29 +40,45 @@ Optimizer = LaProp
 class LaPropOptimizer(torch.optim.Optimizer):
     """Per tensor, in this order, with t from 1:
 
-        g ← g / max(1, ‖g‖ / (clip · max(min_norm, ‖θ‖)))
-        ν ← β₂ ν + (1 - β₂) g²         u = g / (√(ν / (1 - β₂ᵗ)) + ε)
-        m ← β₁ m + (1 - β₁) u          θ ← θ - lr_t · m / (1 - β₁ᵗ),  lr_t = lr · min(1, (t-1) / warmup)
+    g ← g / max(1, ‖g‖ / (clip · max(min_norm, ‖θ‖)))
+    ν ← β₂ ν + (1 - β₂) g²         u = g / (√(ν / (1 - β₂ᵗ)) + ε)
+    m ← β₁ m + (1 - β₁) u          θ ← θ - lr_t · m / (1 - β₁ᵗ),  lr_t = lr · min(1, (t-1) / warmup)
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], config: LaProp) -> None:
+    def __init__(self, groups: Mapping[str, Sequence[nn.Parameter]], config: LaProp) -> None:
         self.config = config
-        super().__init__(parameters, {"step": 0})
-        for parameter in self.parameters():
+        super().__init__([{"name": name, "params": list(parameters), "step": 0} for name, parameters in groups.items()], {})
+        for parameter in (parameter for group in self.param_groups for parameter in group["params"]):
             self.state[parameter] = {"square": torch.zeros_like(parameter), "momentum": torch.zeros_like(parameter)}
-
-    def parameters(self) -> list[Tensor]:
-        """Every parameter that is optimised, in order."""
-        return [parameter for group in self.param_groups for parameter in group["params"]]
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """One update from the gradients at hand; a parameter without one counts as zero gradient."""
         assert closure is None, "closures are not evaluated"
-        config, group = self.config, self.param_groups[0]
-        group["step"] += 1
-        step = group["step"]
-        parameters = self.parameters()
+        for group in self.param_groups:
+            group["step"] += 1
+            self._step(group["params"], group["step"])
+
+    def group_state(self, name: str) -> dict[str, object]:
+        """One group's step count and moments, in the order of its parameters."""
+        group = self._group(name)
+        moments = {key: [self.state[parameter][key] for parameter in group["params"]] for key in ("square", "momentum")}
+        return {"step": group["step"], **moments}
+
+    @torch.no_grad()
+    def load_group_state(self, name: str, state: Mapping[str, Any]) -> None:
+        """Restore what `group_state` gave, for the same parameters in the same order."""
+        group = self._group(name)
+        group["step"] = state["step"]
+        for key in ("square", "momentum"):
+            for parameter, moment in zip(group["params"], state[key], strict=True):
+                self.state[parameter][key].copy_(moment)
+
+    def _group(self, name: str) -> dict[str, Any]:
+        return next(group for group in self.param_groups if group["name"] == name)
+
+    def _step(self, parameters: list[Tensor], step: int) -> None:
+        config = self.config
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         squares = [self.state[p]["square"] for p in parameters]
         momenta = [self.state[p]["momentum"] for p in parameters]

@@ -1,0 +1,163 @@
+"""The world model: what it sees, what it predicts, its losses, and how it dreams."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from dreamctl.core.experience import TaskSpec
+from dreamctl.core.spaces import ActionCodec, vector_size
+from dreamctl.core.tensors import Batch, LatentState, Rollout
+from dreamctl.nn.distributions import Bernoulli, Draw, inverse_cdf
+from dreamctl.nn.heads import Head, ScalarOutput, SymexpTwoHot
+from dreamctl.world_model.decoder import Decoder, DecoderConfig
+from dreamctl.world_model.encoder import Encoder, EncoderConfig
+from dreamctl.world_model.kl import KL, BalancedKL
+from dreamctl.world_model.latents import CategoricalLatent, Latent
+from dreamctl.world_model.rssm import RSSM, RSSMConfig
+from dreamctl.world_model.scaling import SymlogOnly, VectorScaler, VectorScaling
+
+
+@dataclass(frozen=True)
+class PredictorConfig:
+    """Sections `world_model.reward_predictor` and `world_model.continue_predictor`.
+
+    Attributes:
+        layers, units: of its dense blocks.
+        scale: initial scale of its last layer; 0 starts from the prediction 0.
+    """
+
+    layers: int = 1
+    units: int = 256
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class LossScales:
+    """Section `world_model.loss_scales`; the KL kind carries its own."""
+
+    observation: float = 1.0
+    reward: float = 1.0
+    continues: float = 1.0
+
+
+@dataclass(frozen=True)
+class WorldModelConfig:
+    """Section `world_model`.
+
+    Attributes:
+        vectors: scaling of vector observations.
+        reward_output: kind of the predicted reward.
+        horizon: 1 / (1 - γ); the continue label is (1 - terminated) γ, so a predicted continue probability holds the discount.
+    """
+
+    rssm: RSSMConfig = field(default_factory=RSSMConfig)
+    latent: Latent = field(default_factory=CategoricalLatent)
+    kl: KL = field(default_factory=BalancedKL)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    vectors: VectorScaling = field(default_factory=SymlogOnly)
+    reward_predictor: PredictorConfig = field(default_factory=lambda: PredictorConfig(scale=0.0))
+    reward_output: ScalarOutput = field(default_factory=SymexpTwoHot)
+    continue_predictor: PredictorConfig = field(default_factory=PredictorConfig)
+    loss_scales: LossScales = field(default_factory=LossScales)
+    horizon: float = 333.0
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A batch seen through the model: posterior states (B, T, ·), posterior parameters, and the vectors in network units."""
+
+    state: LatentState
+    posterior: Tensor
+    scaled: Mapping[str, Tensor]
+
+
+class WorldModel(nn.Module):
+    """Encoder, recurrent state-space model, decoder, reward and continue predictors (DreamerV3)."""
+
+    def __init__(self, config: WorldModelConfig, spec: TaskSpec) -> None:
+        super().__init__()
+        self.config = config
+        sizes = {name: vector_size(space) for name, space in spec.observation.items()}
+        self.state_size = config.rssm.recurrent + config.latent.size
+        self.scaler = VectorScaler(config.vectors, sizes)
+        self.encoder = Encoder(config.encoder, sizes)
+        self.rssm = RSSM(config.rssm, config.latent, self.encoder.size, ActionCodec(spec.action).size)
+        self.decoder = Decoder(config.decoder, self.state_size, sizes)
+        self.reward_predictor = _predictor(config.reward_predictor, self.state_size, config.reward_output.param_size)
+        self.continue_predictor = _predictor(config.continue_predictor, self.state_size, 1)
+
+    @property
+    def discount(self) -> float:
+        """γ = 1 - 1 / horizon."""
+        return 1.0 - 1.0 / self.config.horizon
+
+    def observe(self, start: LatentState, batch: Batch, *, noise: Tensor, draw: Draw = inverse_cdf) -> Observed:
+        """Posterior states of a batch.
+
+        Args:
+            start: (B, ·), the state before the first step.
+            batch: (B, T).
+            noise: (B, T, ·), what `draw` wants.
+            draw: from probabilities and noise to one-hot samples.
+        """
+        scaled = self.scaler(batch.observation)
+        state, posterior = self.rssm.observe(start, self.encoder(scaled), batch.prev_action, batch.is_first, noise=noise, draw=draw)
+        return Observed(state, posterior, scaled)
+
+    def losses(self, observed: Observed, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Scaled loss terms, each (B, T): observation/<name>, reward, continue, and those of the KL kind; and scalars to watch.
+
+        The scalars are the entropies of posterior and prior and the KL between them, in nats, before free nats and scales.
+        """
+        config, scales, features = self.config, self.config.loss_scales, observed.state.features
+        posterior = config.latent.distribution(observed.posterior)
+        prior = config.latent.distribution(self.rssm.prior(observed.state.h))
+        reward = config.reward_output.distribution(self.reward_predictor(features))
+        label = (~batch.terminated).to(features.dtype) * self.discount
+        reconstruction = self.decoder.losses(self.decoder(observed.state), observed.scaled)
+        terms = {name: scales.observation * loss for name, loss in reconstruction.items()}
+        terms["reward"] = scales.reward * reward.loss(batch.reward)
+        terms["continue"] = scales.continues * self.continues(features).loss(label)
+        terms |= config.kl(posterior, prior)
+        assert all(term.shape == batch.reward.shape for term in terms.values()), "every loss term is (B, T)"
+        with torch.no_grad():
+            entropies = {"posterior_entropy": posterior.entropy().mean(), "prior_entropy": prior.entropy().mean()}
+            return terms, {"kl": posterior.kl(prior).mean(), **entropies}
+
+    def continues(self, features: Tensor) -> Bernoulli:
+        """The continue probability, discount inside, of features (..., F)."""
+        return Bernoulli(self.continue_predictor(features).squeeze(-1))
+
+    def imagine(
+        self,
+        start: LatentState,
+        policy: Callable[[LatentState, int], Tensor],
+        horizon: int,
+        *,
+        noise: Tensor,
+        draw: Draw = inverse_cdf,
+    ) -> Rollout:
+        """A dream of `horizon` steps from each start, under any policy; gradients flow unless the caller turns them off.
+
+        Args:
+            start: (N, ·).
+            policy: from the state (N, ·) at step i to an action (N, A).
+            horizon: H.
+            noise: (H, N, ·), what `draw` wants.
+            draw: from probabilities and noise to one-hot samples.
+        """
+        state, action = self.rssm.imagine(start, policy, horizon, noise=noise, draw=draw)
+        features = state.features
+        reward = self.config.reward_output.distribution(self.reward_predictor(features)).mean
+        return Rollout(state, action, reward, self.continues(features).prob, discount=1.0)
+
+    def reconstruct(self, state: LatentState) -> dict[str, Tensor]:
+        """What the states (..., ·) look like, name -> (..., size) in environment units."""
+        return {name: self.scaler.unscale(name, vector) for name, vector in self.decoder(state).items()}
+
+
+def _predictor(config: PredictorConfig, features: int, size: int) -> Head:
+    return Head(features, size, layers=config.layers, units=config.units, scale=config.scale)

@@ -1,0 +1,176 @@
+"""Golden: sequence model, RSSM, vector encoder and decoder, heads."""
+
+import numpy as np
+import pytest
+import torch
+
+from dreamctl.core.tensors import LatentState
+from dreamctl.nn.distributions import Bernoulli, one_hot
+from dreamctl.nn.heads import BoundedNormal, CategoricalAction, Head, SymexpTwoHot
+from dreamctl.world_model.decoder import Decoder, DecoderConfig
+from dreamctl.world_model.encoder import Encoder, EncoderConfig
+from dreamctl.world_model.kl import BalancedKL
+from dreamctl.world_model.latents import CategoricalLatent
+from dreamctl.world_model.model import WorldModelConfig
+from dreamctl.world_model.rssm import RSSM, RSSMConfig, SequenceModel
+from dreamctl.world_model.scaling import SymlogOnly, VectorScaler
+from tests.conftest import Golden
+from tests.golden.names import Parts, check, check_parameters, double, load_weights, nest
+
+Data = dict[str, np.ndarray]
+
+
+def given(probs: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """A draw that takes the sample from the noise."""
+    return one_hot(index, probs)
+
+
+def rssm_config(data: Data) -> tuple[RSSMConfig, CategoricalLatent]:
+    config = RSSMConfig(int(data["cfg.deter"]), int(data["cfg.hidden"]), int(data["cfg.blocks"]), int(data["cfg.imglayers"]))
+    return config, CategoricalLatent(int(data["cfg.stoch"]), int(data["cfg.classes"]), float(data["cfg.unimix"]))
+
+
+def test_sequence_model(golden: Golden) -> None:
+    data = golden("gru")
+    config, latent = rssm_config(data)
+    model = SequenceModel(config, latent.size, data["in.action"].shape[-1]).double()
+    root = nest("world_model.rssm.sequence_model", model)
+    load_weights(root, data)
+    h, stoch, action = double(data["in.h0"]), double(data["in.stoch"]), double(data["in.action"])
+    weights = model.weights()
+    h_t = h
+    for t in range(action.shape[1]):
+        h_t = model(h_t, stoch[:, t].flatten(1), model.action_inputs(action[:, t], weights), weights)
+        check(h_t, data["out.deter"][:, t], f"h at step {t}")
+    (h_t * torch.from_numpy(data["in.gy"])).sum().backward()
+    check_parameters(root, data, "grad.", grad=True)
+    for leaf, name in ((h, "h0"), (stoch, "stoch"), (action, "action")):
+        check(leaf.grad, data[f"grad.{name}"], name)
+
+
+@pytest.mark.parametrize("case", ["rssm_cont", "rssm_disc"])
+def test_observe(golden: Golden, case: str) -> None:
+    data = golden(case)
+    config, latent = rssm_config(data)
+    actions = int(data["cfg.action_dim"])
+    rssm = RSSM(config, latent, data["in.tokens"].shape[-1], actions).double()
+    root = nest("world_model.rssm", rssm)
+    load_weights(root, data)
+
+    def encode(action: np.ndarray) -> torch.Tensor:
+        tensor = torch.from_numpy(action)
+        return one_hot(tensor.long(), torch.zeros(actions).double()) if data["cfg.action_discrete"] else tensor.double()
+
+    start = LatentState(torch.from_numpy(data["in.deter0"]).double(), torch.from_numpy(data["in.stoch0"]).double().flatten(1))
+    inputs = torch.from_numpy(data["in.tokens"]).double(), encode(data["in.prevact"]), torch.from_numpy(data["in.reset"])
+    state, posterior = rssm.observe(start, *inputs, noise=torch.from_numpy(data["in.stoch_idx"]).long(), draw=given)
+    groups = data["out.stoch"].shape
+    prior = rssm.prior(state.h)
+    check(state.h, data["out.deter"])
+    check(state.z.reshape(groups), data["out.stoch"])
+    check(posterior.reshape(groups), data["out.post_logit"])
+    check(prior.reshape(groups), data["out.prior_logit"])
+    q, p = latent.distribution(posterior), latent.distribution(prior)
+    losses = BalancedKL(1.0, 1.0, float(data["cfg.free_nats"]))(q, p)
+    check(q.kl(p), data["out.kl_raw"])
+    check(losses["dynamics"], data["out.dyn"])
+    check(losses["representation"], data["out.rep"])
+    check(p.entropy().mean(), data["out.dyn_ent_mean"])
+    check(q.entropy().mean(), data["out.rep_ent_mean"])
+    total = losses["dynamics"].mean() + 0.1 * losses["representation"].mean()
+    total = total + (torch.from_numpy(data["in.g_deter"]) * state.h).sum()
+    total = total + (torch.from_numpy(data["in.g_stoch"]) * state.z.reshape(groups)).sum()
+    check(total, data["out.L"])
+    total.backward()
+    check_parameters(root, data, "grad.", grad=True)
+
+    last = LatentState(state.h[:, -1], state.z[:, -1])
+    dreamt = encode(data["in.img_action"])
+    plan = torch.cat([dreamt, dreamt[:, -1:]], 1).unbind(1)
+    noise = torch.from_numpy(data["in.img_stoch_idx"]).long().transpose(0, 1)
+    imagined, taken = rssm.imagine(last, lambda _, step: plan[step], len(noise), noise=noise, draw=given)
+    check(taken[:, :-1], dreamt.numpy())
+    groups = data["out.img_stoch"].shape
+    check(imagined.h[:, 1:], data["out.img_deter"])
+    check(imagined.z[:, 1:].reshape(groups), data["out.img_stoch"])
+    check(rssm.prior(imagined.h[:, 1:]).reshape(groups), data["out.img_logit"])
+
+
+def test_vector_encoder_and_decoder(golden: Golden) -> None:
+    data = golden("encdec_vec")
+    vectors = sorted(key.removeprefix("out.pred.") for key in data if key.startswith("out.pred."))
+    sizes = {name: data[f"in.{name}"].shape[-1] for name in vectors}
+    layers, units = int(data["cfg.layers"]), int(data["cfg.units"])
+    deter, stoch = double(data["in.deter"]), double(data["in.stoch"])
+    encoder = Encoder(EncoderConfig(layers, units), sizes).double()
+    decoder = Decoder(DecoderConfig(layers, units), deter.shape[-1] + stoch[0, 0].numel(), sizes).double()
+    root = Parts(world_model=Parts(encoder=encoder, decoder=decoder))
+    load_weights(root, data, vectors=vectors)
+    scaler = VectorScaler(SymlogOnly(), sizes).double()
+    scaled = scaler({name: torch.from_numpy(data[f"in.{name}"]).double() for name in vectors})
+    tokens = encoder(scaled)
+    check(tokens, data["out.tokens"])
+    (tokens * torch.from_numpy(data["in.g_tokens"])).sum().backward()
+    predicted = decoder(LatentState(deter, stoch.flatten(2)))
+    losses = decoder.losses(predicted, scaled)
+    for name in vectors:
+        check(predicted[name], data[f"out.pred.{name}"], name)
+        check(losses[f"observation/{name}"], data[f"out.loss.{name}"], name)
+    total = sum(loss.mean() for loss in losses.values())
+    check(total, data["out.L"])
+    total.backward()
+    check_parameters(root, data, "grad.", vectors, grad=True)
+    check(deter.grad, data["grad.deter"])
+    check(stoch.grad, data["grad.stoch"])
+
+
+def head(data: Data, name: str, path: str) -> Head:
+    """The official head `name` with its weights."""
+    kernels = [key for key in data if key.startswith(f"w.{name}.head") and key.endswith("kernel")]
+    layers = len([key for key in data if key.startswith(f"w.{name}.mlp.linear") and key.endswith("kernel")])
+    features, units = data[f"w.{name}.mlp.linear0.kernel"].shape
+    module = Head(features, *(data[key].shape[1] for key in kernels), layers=layers, units=units).double()
+    load_weights(nest(path, module), {key: value for key, value in data.items() if key.startswith(f"w.{name}.")})
+    return module
+
+
+def test_reward_and_continue_heads(golden: Golden) -> None:
+    data = golden("heads")
+    features = torch.from_numpy(data["in.feat"]).double()
+    logits = head(data, "rew", "world_model.reward_predictor")(features)
+    reward = SymexpTwoHot(logits.shape[-1]).distribution(logits)
+    check(logits, data["out.rew_logits"])
+    check(reward.mean, data["out.rew_mean"])
+    check(reward.loss(torch.from_numpy(data["in.reward"]).double()), data["out.rew_loss"])
+    logit = head(data, "con", "world_model.continue_predictor")(features).squeeze(-1)
+    continues = Bernoulli(logit)
+    check(logit, data["out.con_logit"])
+    check(continues.prob, data["out.con_prob"])
+    discount = 1 - 1 / WorldModelConfig().horizon
+    check(continues.loss(discount * torch.from_numpy(data["in.cont"]).double()), data["out.con_loss_contdisc"])
+
+
+def test_policy_heads(golden: Golden) -> None:
+    data = golden("heads")
+    features = torch.from_numpy(data["in.feat"]).double()
+    normal = BoundedNormal().distribution(head(data, "polc", "actor_critic.actor")(features))
+    action = normal.sample(torch.from_numpy(data["in.eps"]).double())
+    check(normal.mean, data["out.polc_mean"])
+    check(normal.std, data["out.polc_std"])
+    check(action, data["out.polc_action"])
+    check(normal.log_prob(action), data["out.polc_logp"])
+    check(normal.entropy(), data["out.polc_entropy"])
+    logits = head(data, "pold", "actor_critic.actor")(features)
+    choice = CategoricalAction().distribution(logits)
+    check(logits, data["out.pold_logits"])
+    check(choice.log_prob(one_hot(torch.from_numpy(data["in.a_idx"]).long(), logits)), data["out.pold_logp"])
+    check(choice.entropy(), data["out.pold_entropy"])
+
+
+def test_weights_outside_the_map_are_noticed(golden: Golden) -> None:
+    data = golden("gru")
+    config, latent = rssm_config(data)
+    model = SequenceModel(config, latent.size, data["in.action"].shape[-1])
+    missing = {key: value for key, value in data.items() if "dyngru" not in key}
+    with pytest.raises(AssertionError, match="not in the fixture"):
+        load_weights(nest("world_model.rssm.sequence_model", model), missing)
