@@ -1,0 +1,177 @@
+"""The schema of a replay file: which datasets it has, how they are stored, and what identifies its content.
+
+One row an observation (time table: core/experience.py). `N` rows, `E` episodes; dtypes are NumPy's, little-endian.
+
+    path                              dtype              shape        stored sealed as
+    /steps/observation/<key>          of the space       (N, ...)     chunks of about 192 KiB, gzip-1; float64 becomes <f4
+    /steps/action                     <i8 or <f4         (N, ...)     4096 rows, shuffle, gzip-1, fletcher32
+    /steps/reward                     <f4 (or <f8)       (N,)         same
+    /steps/is_first|terminated|truncated   |b1           (N,)         same
+    /steps/extra/<key>                any fixed          (N, ...)     as observations
+    /steps/truth/<key>                as observations    (N, ...)     as observations; imagined files only
+    /steps/truth_valid                |b1                (N,)         as reward; imagined files only
+    /episodes/start|length|seed|id|segment     <i8       (E,)         4096 rows, gzip-1
+    /episodes/return                  <f8                (E,)         same
+    /episodes/terminated|truncated|complete    |u1       (E,)         same
+    /episodes/context|source_shard|source_row  <i8       (E,)         same; imagined files only
+    /commit                           <i8                (4,)         rows, episodes, durable rows, generation; unlisted
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+from gymnasium import Space
+
+from dreamctl.core.errors import InputError
+from dreamctl.core.experience import Array, TaskSpec
+
+Kind = Literal["env", "imagined"]
+
+FORMAT = "dreamctl-replay"
+VERSION = "1.0"
+ALIGNMENT = "obs_t,reward_t,flags_t,action_t"
+LIBVER = ("v110", "v110")
+CHUNK_LIMIT = 16 << 20
+FLAGS = ("is_first", "terminated", "truncated")
+
+
+@dataclass(frozen=True)
+class Field:
+    """One dataset: its path, NumPy dtype string, shape of one row, and role."""
+
+    path: str
+    dtype: str
+    shape: tuple[int, ...]
+    role: str
+
+    @property
+    def per_episode(self) -> bool:
+        """Whether it has a row an episode and not a row a step."""
+        return self.role == "episode"
+
+    @property
+    def name(self) -> str:
+        """The column's name in memory: the path below /steps or /episodes."""
+        return self.path.split("/", 2)[2]
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return int(np.dtype(self.dtype).itemsize * np.prod(self.shape, dtype=np.int64))
+
+    def chunk_rows(self, rows: int) -> int:
+        """Rows of one chunk of a dataset of `rows` rows."""
+        wanted = 4096
+        if self.role in ("observation", "extra", "truth"):
+            fitting = max(1, (192 << 10) // max(1, self.row_bytes))
+            wanted = min(4096, max(16, 1 << (fitting.bit_length() - 1)))
+        return max(1, min(rows, wanted, CHUNK_LIMIT // max(1, self.row_bytes)))
+
+    def storage(self, rows: int) -> dict[str, object]:
+        """Keyword arguments of `h5py.Group.create_dataset` for a sealed dataset of `rows` rows."""
+        chunks = (self.chunk_rows(rows), *(max(1, size) for size in self.shape))
+        options: dict[str, object] = {"chunks": chunks, "compression": "gzip", "compression_opts": 1}
+        if self.role not in ("observation", "extra", "truth", "episode"):
+            options |= {"shuffle": True, "fletcher32": True}
+        return options
+
+
+def stored_dtype(space: Space[object]) -> str:
+    """How values of an observation space are stored: the environment's dtype, float64 as float32."""
+    dtype = np.dtype(space.dtype)
+    return "<f4" if dtype == np.float64 else dtype.newbyteorder("<").str
+
+
+def step_fields(spec: TaskSpec) -> list[Field]:
+    """The step datasets that every replay of this task has."""
+    fields = [Field(f"/steps/observation/{key}", stored_dtype(s), shape_of(s), "observation") for key, s in spec.observation.items()]
+    discrete = np.dtype(spec.action.dtype).kind in "iu" and shape_of(spec.action) == ()
+    fields.append(Field("/steps/action", "<i8" if discrete else "<f4", shape_of(spec.action), "action"))
+    fields.append(Field("/steps/reward", "<f4", (), "reward"))
+    return fields + [Field(f"/steps/{flag}", "|b1", (), flag) for flag in FLAGS]
+
+
+def column_fields(columns: Mapping[str, Array], role: Literal["extra", "truth"]) -> list[Field]:
+    """The datasets of further step columns, given as name -> (N, ...)."""
+    return [Field(f"/steps/{role}/{key}", fixed_dtype(column), column.shape[1:], role) for key, column in sorted(columns.items())]
+
+
+def truth_fields(truth: Mapping[str, Array]) -> list[Field]:
+    """The datasets of what really happened beside a dream; none without truth."""
+    return [*column_fields(truth, "truth"), Field("/steps/truth_valid", "|b1", (), "truth_valid")] if truth else []
+
+
+def episode_fields(kind: Kind) -> list[Field]:
+    """The datasets with a row an episode."""
+    whole = ["start", "length", "seed", "id", "segment"]
+    fields = [Field(f"/episodes/{name}", "<i8", (), "episode") for name in whole]
+    fields.append(Field("/episodes/return", "<f8", (), "episode"))
+    fields += [Field(f"/episodes/{name}", "|u1", (), "episode") for name in ("terminated", "truncated", "complete")]
+    if kind == "imagined":
+        fields += [Field(f"/episodes/{name}", "<i8", (), "episode") for name in ("context", "source_shard", "source_row")]
+    return fields
+
+
+def schema_to_json(fields: Sequence[Field]) -> str:
+    """The schema list as canonical JSON."""
+    return json.dumps([asdict(field) for field in fields], sort_keys=True, separators=(",", ":"))
+
+
+def schema_from_json(text: str) -> list[Field]:
+    """The schema list that `schema_to_json` wrote.
+
+    Raises:
+        InputError: the text is not a schema list.
+    """
+    try:
+        fields = [Field(item["path"], item["dtype"], tuple(item["shape"]), item["role"]) for item in json.loads(text)]
+        for field in fields:
+            assert_fixed(np.dtype(field.dtype))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"schema: not readable ({error}): {text[:80]}") from error
+    return fields
+
+
+def schema_id(text: str) -> str:
+    """SHA-256 of the canonical JSON of the schema list."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def schema_difference(found: Sequence[Field], wanted: Sequence[Field]) -> str | None:
+    """The first dataset in which two schemas differ, in words; None where they are equal."""
+    left, right = ({field.path: field for field in fields} for fields in (found, wanted))
+    for path in sorted(left.keys() | right.keys()):
+        if left.get(path) != right.get(path):
+            return f"{path} is {_shown(left.get(path))}, wanted {_shown(right.get(path))}"
+    return None
+
+
+def shape_of(space: Space[object]) -> tuple[int, ...]:
+    """The shape of one value of a space."""
+    assert space.shape is not None
+    return tuple(space.shape)
+
+
+def fixed_dtype(column: Array) -> str:
+    """The little-endian dtype string under which a column is stored."""
+    dtype = column.dtype.newbyteorder("<")
+    assert_fixed(dtype)
+    return dtype.str
+
+
+def assert_fixed(dtype: np.dtype[np.generic]) -> None:
+    """Refuse what is not a fixed-size little-endian number or truth value.
+
+    Raises:
+        ValueError: the dtype is of another sort.
+    """
+    if dtype.kind not in "iufb" or dtype.newbyteorder("<") != dtype:
+        raise ValueError(f"dtype {dtype.str} is not a little-endian number")
+
+
+def _shown(field: Field | None) -> str:
+    return "absent" if field is None else f"{field.dtype} {field.shape}"

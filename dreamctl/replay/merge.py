@@ -1,0 +1,54 @@
+"""Many shards -> one sealed file: their episodes joined and one after another."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dreamctl.core.experience import Array
+from dreamctl.replay.format import Field
+from dreamctl.replay.origin import Origin
+from dreamctl.replay.reader import Replay, open_replay
+from dreamctl.replay.sealed import write_sealed
+from dreamctl.replay.shard import read_columns, read_header
+from dreamctl.replay.stream import EpisodeInfo
+
+
+def merge_shards(paths: Sequence[Path], target: Path, origin: Origin) -> None:
+    """Write one sealed file with the rows of all shards of a folder over `target`.
+
+    Raises:
+        OutputError: it cannot be written; the shards are untouched.
+        InputError: a shard cannot be read.
+    """
+    replay = open_replay([paths[0].parent])
+    header = read_header(paths[0])
+    infos = [info for number, stream in enumerate(replay.streams) for info in stream.episodes(number)]
+    table = _table(infos)
+    attributes = origin.attributes(header.fields, stream=header.stream, seq=0, first_row=0)
+
+    def pieces(field: Field) -> Iterator[Array]:
+        if field.per_episode:
+            yield table[field.name]
+        else:
+            yield from _column(replay, field)
+
+    write_sealed(target, attributes, header.fields, (replay.rows, len(infos)), pieces)
+
+
+def _table(infos: Sequence[EpisodeInfo]) -> dict[str, Array]:
+    """The episode table of the one file: joined, so every segment is 0, and numbered anew."""
+    lengths = np.array([info.length for info in infos])
+    table: dict[str, Array] = {"start": np.cumsum(lengths) - lengths, "length": lengths, "id": np.arange(len(infos))}
+    table["return"] = np.array([info.episode_return for info in infos])
+    table["segment"] = np.zeros(len(infos), np.int64)
+    return table | {name: np.array([getattr(info, name) for info in infos]) for name in ("seed", "terminated", "truncated", "complete")}
+
+
+def _column(replay: Replay, field: Field) -> Iterator[Array]:
+    """The pieces of a step column: from memory where it is there, shard by shard from disk otherwise."""
+    if field.name in replay.streams[0].columns:
+        yield from (stream.columns[field.name] for stream in replay.streams)
+    else:
+        for record in replay.files:
+            yield read_columns(record.path, [field.name], 0, record.rows)[field.name]

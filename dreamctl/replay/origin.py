@@ -1,0 +1,119 @@
+"""Where rows come from: the root attributes that every shard of one writer shares."""
+
+import functools
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import h5py
+from gymnasium import Space
+from gymnasium.spaces import Dict
+
+from dreamctl.core.experience import TaskSpec
+from dreamctl.core.spaces import space_to_json, spec_to_json
+from dreamctl.replay.format import ALIGNMENT, FORMAT, VERSION, Field, Kind, schema_id, schema_to_json
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What one writer says of all its shards.
+
+    Attributes:
+        spec: the task.
+        kind: rows of an environment or of a dream.
+        seed: of the collector.
+        policy: "random", or what a checkpoint policy is known by.
+        command: the command line.
+        gym_spec: Gymnasium's EnvSpec JSON where there is one.
+        parent: imagined rows only: world-model hash, source schema and the like.
+    """
+
+    spec: TaskSpec
+    kind: Kind = "env"
+    seed: int = 0
+    policy: str | Mapping[str, object] = "random"
+    command: tuple[str, ...] = ()
+    gym_spec: str = ""
+    parent: Mapping[str, object] = field(default_factory=dict)
+
+    def collector(self, salt: int = 0) -> str:
+        """Eight hex digits that name the writer: the same command twice gives the same name, `salt` another one."""
+        text = json.dumps([spec_to_json(self.spec), self.kind, self.seed, salt])
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    def attributes(self, fields: Sequence[Field], *, stream: str, seq: int, first_row: int) -> dict[str, str | int]:
+        """The root attributes of one sealed shard, all but its hash."""
+        schema = schema_to_json(fields)
+        named: dict[str, str | int] = {
+            "format": FORMAT,
+            "format_version": VERSION,
+            "state": "sealed",
+            "kind": self.kind,
+            "alignment": ALIGNMENT,
+            "stream": stream,
+            "seq": seq,
+            "first_row": first_row,
+            "created_unix_ns": time.time_ns(),
+            "writer": json.dumps({"pid": os.getpid(), "host": platform.node(), "boot_id": boot_id(), "argv": list(self.command)}),
+            "versions": json.dumps(versions()),
+            "env_id": self.spec.name,
+            "task_spec": spec_to_json(self.spec),
+            "gym_spec": self.gym_spec,
+            "observation_space": space_to_json(observation_space(self.spec)),
+            "action_space": space_to_json(self.spec.action),
+            "schema": schema,
+            "schema_id": schema_id(schema),
+            "seed": self.seed,
+            "policy": json.dumps(self.policy if isinstance(self.policy, str) else dict(self.policy)),
+        }
+        return {**named, "parent": json.dumps(dict(self.parent))} if self.kind == "imagined" else named
+
+
+def observation_space(spec: TaskSpec) -> Space[object]:
+    """The observation space of the environment itself: bare where it is bare, nested where names have a `/`."""
+    if list(spec.observation) == ["observation"]:
+        return spec.observation["observation"]
+    nested: dict[str, object] = {}
+    for name, space in spec.observation.items():
+        *groups, leaf = name.split("/")
+        inside = nested
+        for group in groups:
+            inside = inside.setdefault(group, {})  # type: ignore[assignment]
+        inside[leaf] = space
+    return _as_space(nested)
+
+
+@functools.cache
+def versions() -> dict[str, str | None]:
+    """The versions that a reader of this file may want to know; null for what is not installed."""
+    names = {"dreamctl": "dreamctl", "h5py": "h5py", "numpy": "numpy", "gymnasium": "gymnasium", "ale_py": "ale-py"}
+    return {**{key: _version(name) for key, name in names.items()}, "hdf5": h5py.version.hdf5_version, "git": None}
+
+
+@functools.cache
+def boot_id() -> str:
+    """What changes when the machine restarts; empty where the system does not tell."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _as_space(value: object) -> Space[object]:
+    if isinstance(value, dict):
+        return Dict({key: _as_space(inner) for key, inner in value.items()})
+    assert isinstance(value, Space)
+    return value
