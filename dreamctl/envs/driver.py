@@ -138,7 +138,7 @@ class Driver:
         return stored
 
     def _check_finite(self, what: str, value: Array) -> None:
-        if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
             lane = int(np.argwhere(~np.isfinite(value))[0, 0])
             found = " ".join(str(value[lane]).split())
             raise EnvironmentFailure(
