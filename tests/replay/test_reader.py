@@ -1,0 +1,345 @@
+"""What is no replay, or contradicts itself, is refused in one line; several replays are read together."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from dreamctl.core.errors import InputError
+from dreamctl.core.experience import Row
+from dreamctl.replay.reader import Replay, held_out, open_replay
+from dreamctl.replay.writer import write_episodes
+from tests.replay.rows import BOX_SPEC, SPEC, dream, episode_rows, overwrite, stream_rows, write
+
+ACTION, REWARD, OBSERVATION = "/steps/action", "/steps/reward", "/steps/observation/observation"
+
+
+@pytest.fixture
+def shard(tmp_path: Path) -> Path:
+    return next(write(tmp_path / "replay", stream_rows([5, 4])).glob("*.h5"))
+
+
+def refusal(*paths: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        open_replay(paths)
+    assert caught.value.code == 3 and "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def attribute(path: Path, name: str, value: str | int) -> None:
+    with h5py.File(path, "r+") as file:
+        file.attrs[name] = np.bytes_(value) if isinstance(value, str) else value
+
+
+def test_a_missing_path_is_named(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "no").endswith("no: cannot read (No such file or directory); `dreamctl collect` writes replays")
+
+
+def test_a_text_file_an_empty_file_and_an_empty_folder_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.h5").write_text("hello, this is text")
+    (tmp_path / "nothing.h5").touch()
+    (tmp_path / "folder").mkdir()
+    assert "notes.h5: not HDF5; a replay is needed here" in refusal(tmp_path / "notes.h5")
+    assert "nothing.h5: not HDF5" in refusal(tmp_path / "nothing.h5")
+    assert "folder: holds no shards" in refusal(tmp_path / "folder")
+
+
+def test_a_checkpoint_is_called_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "wm.ckpt").write_bytes(b"PK\x03\x04 archive/data.pkl")
+    found = refusal(tmp_path / "wm.ckpt")
+    assert found.endswith("wm.ckpt is a checkpoint; a replay is needed here (written by `dreamctl collect`)")
+
+
+def test_a_pipe_is_refused_without_being_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.h5")
+    assert "not a regular file" in refusal(tmp_path / "pipe.h5")
+
+
+def test_foreign_hdf5_is_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["data"] = np.arange(4)
+    assert "HDF5, but not a dreamctl-replay file" in refusal(tmp_path / "other.h5")
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 0.999])
+def test_a_truncated_file_is_refused(shard: Path, share: float) -> None:
+    shard.write_bytes(shard.read_bytes()[: int(share * shard.stat().st_size)])
+    assert "truncated or damaged" in refusal(shard)
+
+
+def test_newer_major_versions_are_refused_and_newer_minor_ones_read(shard: Path) -> None:
+    attribute(shard, "format_version", "1.7")
+    assert open_replay([shard]).rows == 9
+    attribute(shard, "format_version", "2.0")
+    assert refusal(shard).endswith("format version 2.0, this dreamctl reads 1.x; upgrade dreamctl")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("state", "live", "state is 'live', wanted 'sealed'"),
+        ("kind", "odd", "kind 'odd'"),
+        ("alignment", "odd", "alignment 'odd'"),
+        ("schema", "[]", "schema is not the one its schema_id names"),
+        ("task_spec", "{}", "task spec: not readable"),
+        ("task_spec", "{", "task spec: not readable"),
+    ],
+)
+def test_root_attributes_that_are_not_understood_are_refused(shard: Path, name: str, value: str, told: str) -> None:
+    attribute(shard, name, value)
+    assert told in refusal(shard) and refusal(shard).startswith(str(shard))
+
+
+def test_text_of_variable_length_is_not_trusted(shard: Path) -> None:
+    with h5py.File(shard, "r+") as file:
+        file.attrs["state"] = "sealed"
+    assert "state is not a byte string of fixed length" in refusal(shard)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "row", "value", "told"),
+    [
+        (REWARD, 3, np.nan, "/steps/reward row 3 is nan, wanted finite numbers"),
+        (OBSERVATION, 6, [0, np.inf, 0], "/steps/observation/observation row 6 is [ 0. inf  0.], wanted finite numbers"),
+        (ACTION, 2, 5, "/steps/action row 2 is 5, wanted one of Discrete(5)"),
+        (ACTION, 2, -1, "/steps/action row 2 is -1, wanted one of Discrete(5)"),
+        ("/steps/is_first", 3, True, "/steps/is_first row 3 is 1, it must be set on the first row"),
+        ("/steps/is_first", 5, False, "/steps/is_first row 5 is 0"),
+        ("/steps/terminated", 2, True, "/steps/terminated row 2 is 1"),
+        ("/steps/truncated", 8, False, "/steps/truncated row 8 is 0"),
+        ("/episodes/start", 1, 4, "/episodes does not cover the 9 rows"),
+        ("/episodes/length", 1, 3, "/episodes does not cover the 9 rows"),
+        ("/episodes/segment", 1, 1, "/episodes/segment goes on with an episode in the middle"),
+        ("/commit", 0, 8, "holds 9 rows, /commit says 8"),
+        ("/commit", 1, 3, "holds 2 rows, /commit says 3"),
+    ],
+)
+def test_what_contradicts_itself_is_refused_with_its_place(shard: Path, dataset: str, row: int, value: object, told: str) -> None:
+    overwrite(shard, dataset, row, value)
+    assert told in refusal(shard) and refusal(shard).startswith(str(shard))
+
+
+def remove(file: h5py.File) -> None:
+    del file[REWARD]
+
+
+def soft(file: h5py.File) -> None:
+    del file[REWARD]
+    file[REWARD] = h5py.SoftLink("/steps/other")
+
+
+def external(file: h5py.File) -> None:
+    del file["/steps"]
+    file["/steps"] = h5py.ExternalLink("other.h5", "/steps")
+
+
+def stored_outside(file: h5py.File) -> None:
+    del file[REWARD]
+    file.create_dataset(REWARD, (9,), "<f4", external=[("/etc/hostname", 0, 36)])
+
+
+def virtual(file: h5py.File) -> None:
+    del file[REWARD]
+    layout = h5py.VirtualLayout((9,), "<f4")
+    layout[:] = h5py.VirtualSource("other.h5", "x", (9,))
+    file.create_virtual_dataset(REWARD, layout)
+
+
+def other_dtype(file: h5py.File) -> None:
+    del file[REWARD]
+    file[REWARD] = np.zeros(9, "<f8")
+
+
+def other_filter(file: h5py.File) -> None:
+    del file[REWARD]
+    file.create_dataset(REWARD, data=np.zeros(9, "<f4"), compression="lzf")
+
+
+def missing_chunks(file: h5py.File) -> None:
+    del file[REWARD]
+    file.create_dataset(REWARD, (9,), "<f4", chunks=(4,))
+
+
+def never_written(file: h5py.File) -> None:
+    del file[REWARD]
+    file.create_dataset(REWARD, (9,), "<f4")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (remove, "/steps/reward is missing"),
+        (soft, "/steps/reward is a link"),
+        (external, "/steps is a link"),
+        (stored_outside, "/steps/reward lies in another file"),
+        (virtual, "/steps/reward lies in another file"),
+        (other_dtype, "/steps/reward is of dtype <f8, the schema says <f4"),
+        (other_filter, "/steps/reward uses filters"),
+        (missing_chunks, "/steps/reward has 0 chunks, wanted 3"),
+        (never_written, "/steps/reward ends beyond the file"),
+    ],
+)
+def test_datasets_of_another_form_are_refused(shard: Path, change: Callable[[h5py.File], None], told: str) -> None:
+    with h5py.File(shard, "r+") as file:
+        change(file)
+    assert told in refusal(shard)
+
+
+def test_no_flipped_byte_gives_other_values_or_a_traceback(shard: Path) -> None:
+    good, before = shard.read_bytes(), open_replay([shard])
+    columns = before.streams[0].rows.tobytes()
+    for place in np.random.default_rng(0).integers(len(good), size=150).tolist():
+        shard.write_bytes(good[:place] + bytes([good[place] ^ 0x10]) + good[place + 1 :])
+        try:
+            after = open_replay([shard])
+        except InputError as error:
+            assert "\n" not in str(error)
+        else:
+            assert after.streams[0].rows.tobytes() == columns and after.episodes() == before.episodes()
+
+
+def test_a_missing_middle_shard_and_a_copy_are_refused_and_a_missing_first_is_not(tmp_path: Path) -> None:
+    folder = write(tmp_path / "replay", episode_rows(0, 12), seal_steps=4)
+    first, second, third = sorted(folder.glob("*.h5"))
+    content = second.read_bytes()
+    second.unlink()
+    assert refusal(folder) == f"{third}: does not go on where {first} ends; bring back the shards in between"
+    second.write_bytes(content)
+    (folder / "copy.h5").write_bytes(content)
+    assert "is the same piece of its stream as" in refusal(folder)
+    (folder / "copy.h5").unlink()
+    first.unlink()
+    replay = open_replay([folder])
+    assert (replay.rows, replay.env_steps, replay.episodes()[0].length) == (8, 8, 8)
+
+
+def test_several_replays_are_read_together_in_the_order_given(tmp_path: Path) -> None:
+    one = write(tmp_path / "one", stream_rows([4, 4]))
+    two = write(tmp_path / "two.h5", stream_rows([6]))
+    replay = open_replay([two, one])
+    assert [info.length for info in replay.episodes()] == [6, 4, 4] and replay.rows == 14 and len(replay.streams) == 2
+    assert [record.rows for record in replay.files] == [6, 8] and replay.name == f"{two}, {one}"
+    assert "is given twice" in refusal(one, one)
+
+
+def test_replays_of_several_tasks_are_refused_by_their_difference(tmp_path: Path) -> None:
+    one = write(tmp_path / "one", stream_rows([4]))
+    other = replace(SPEC, task="Other-v0")
+    two = write(tmp_path / "two", stream_rows([4]), spec=other)
+    assert "task is 'Other-v0', wanted 'Toy-v0' as in" in refusal(one, two)
+    row = Row(0, {"arm/angle": np.zeros(2), "goal": np.zeros(())}, np.zeros(2), 0, True, False, False)
+    three = write(tmp_path / "three", [row, replace(row, is_first=False, terminated=True)], spec=BOX_SPEC)
+    assert "task is 'Arm-v0'" in refusal(one, three)
+
+
+def test_hidden_files_and_other_suffixes_are_ignored(tmp_path: Path) -> None:
+    folder = write(tmp_path / "replay", stream_rows([4]))
+    (folder / ".abc-000000.h5.tmp").write_text("half")
+    (folder / ".hidden.h5").write_text("half")
+    (folder / "notes.txt").write_text("mine")
+    assert open_replay([folder]).rows == 4
+
+
+def test_summary_counts_and_is_plain_json(tmp_path: Path) -> None:
+    frames = np.zeros((5, 2, 2, 3), np.uint8)
+    rows = [*episode_rows(0, 5, extra={"frame": frames}), *episode_rows(1, 3, extra={"frame": frames}, ended=False)]
+    folder = write(tmp_path / "replay", rows, spec=replace(SPEC, action_repeat=4))
+    found = json.loads(json.dumps(open_replay([folder]).summary.to_json()))
+    assert found.pop("bytes") == sum(path.stat().st_size for path in folder.iterdir())
+    assert found.pop("keys") == {
+        "observation/observation": {"dtype": "<f4", "shape": [3]},
+        "action": {"dtype": "<i8", "shape": []},
+        "reward": {"dtype": "<f4", "shape": []},
+        "is_first": {"dtype": "|b1", "shape": []},
+        "terminated": {"dtype": "|b1", "shape": []},
+        "truncated": {"dtype": "|b1", "shape": []},
+        "extra/frame": {"dtype": "|u1", "shape": [2, 2, 3]},
+    }
+    assert found == {
+        "env": "gym:Toy-v0",
+        "kind": "env",
+        "rows": 8,
+        "env_steps": 6,
+        "frames": 24,
+        "episodes": 2,
+        "complete": 1,
+        "skipped": 0,
+        "streams": 1,
+        "files": 1,
+        "return_min": 4.0,
+        "return_mean": 4.0,
+        "return_max": 4.0,
+        "length_mean": 4.0,
+    }
+
+
+def test_holdout_keeps_its_episodes_as_the_replay_grows(tmp_path: Path) -> None:
+    folder = write(tmp_path / "replay", stream_rows([4] * 40))
+    _, before = open_replay([folder]).split(0.25)
+    write(folder, stream_rows([4] * 40), append=True)
+    train, after = open_replay([folder]).split(0.25)
+    keys = {info.key for info in before.episodes()}
+    assert keys and keys <= {info.key for info in after.episodes()} and 10 <= len(after.episodes()) <= 30
+    assert not {info.key for info in train.episodes()} & {info.key for info in after.episodes()}
+    assert len(train.episodes()) + len(after.episodes()) == 80
+
+
+def test_split_keeps_episodes_whole_and_back_to_back(tmp_path: Path) -> None:
+    replay = open_replay([write(tmp_path / "replay", stream_rows([4, 5, 6, 3] * 5), seal_steps=7)])
+    train, holdout = replay.split(0.3)
+    whole = {info.key: replay.load(info).observation["observation"].tolist() for info in replay.episodes()}
+    for side in (train, holdout):
+        assert len(side.streams) == 1 and side.rows == sum(info.length for info in side.episodes())
+        assert all(side.load(info).observation["observation"].tolist() == whole[info.key] for info in side.episodes())
+    assert train.rows + holdout.rows == replay.rows
+
+
+def test_split_of_nothing_gives_the_replay_itself() -> None:
+    replay = Replay.empty(SPEC, 1)
+    assert replay.split(0.0)[0] is replay and replay.split(0.0)[1].rows == 0
+
+
+def test_held_out_share_is_about_what_was_asked() -> None:
+    share = np.mean([held_out(f"0123abcd-e0/{number}", 0.1) for number in range(5000)])
+    assert 0.08 < share < 0.12
+
+
+def test_rows_added_in_memory_are_the_rows_a_file_would_hold(tmp_path: Path) -> None:
+    rows = [row for pair in zip(stream_rows([4, 4], 0), stream_rows([5, 3], 1), strict=True) for row in pair]
+    memory = Replay.empty(SPEC, 2, "0123abcd")
+    for row in rows:
+        memory.add(row)
+    stored = open_replay([write(tmp_path / "replay", rows, lanes=2)])
+    assert [stream.name for stream in memory.streams] == ["0123abcd-e0", "0123abcd-e1"]
+    for one, two in zip(memory.streams, stored.streams, strict=True):
+        assert all(np.array_equal(column, two.columns[name]) for name, column in one.columns.items())
+    facts = ("start", "length", "id", "seed", "complete", "episode_return", "terminated", "truncated")
+    for one, two in zip(memory.episodes(), stored.episodes(), strict=True):
+        assert [getattr(one, name) for name in facts] == [getattr(two, name) for name in facts]
+
+
+def test_rows_added_to_an_opened_replay_are_streams_of_their_own(tmp_path: Path) -> None:
+    replay = open_replay([write(tmp_path / "replay", stream_rows([4]))])
+    for row in episode_rows(7, 3000, ended=False):
+        replay.add(row)
+    assert [len(stream) for stream in replay.streams] == [4, 3000] and replay.env_steps == 3 + 2999
+    assert not replay.episodes()[-1].complete and replay.load(replay.episodes()[-1]).seed == 107
+
+
+def test_an_episode_names_the_file_and_row_where_a_dream_starts(tmp_path: Path) -> None:
+    replay = open_replay([write(tmp_path / "replay", stream_rows([5, 9]), seal_steps=4)])
+    info = replay.episodes()[1]
+    shard, row = replay.locate(info, 4)
+    with h5py.File(replay.files[shard].path) as file:
+        assert file[OBSERVATION][row].tolist() == [0, 1, 4]
+
+
+def test_dreams_and_real_rows_together_count_as_dreams(tmp_path: Path) -> None:
+    write_episodes(tmp_path / "dreams.h5", SPEC, [dream()], kind="imagined", parent={})
+    real = write(tmp_path / "replay", stream_rows([4]))
+    assert open_replay([real, tmp_path / "dreams.h5"]).kind == "imagined"

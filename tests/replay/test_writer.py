@@ -1,0 +1,248 @@
+"""What is added is what is read, whatever is sealed in between, and a full disk costs open rows only."""
+
+import errno
+import os
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from dreamctl.core.errors import InputError, OutputError, UsageError
+from dreamctl.core.experience import Episode
+from dreamctl.replay.reader import open_replay
+from dreamctl.replay.writer import ReplayWriter, write_episodes
+from tests.replay.rows import BOX_SPEC, SPEC, dream, episode_rows, stream_rows, write
+
+
+def same(one: Episode, two: Episode) -> bool:
+    names = ("action", "reward", "is_first", "terminated", "truncated")
+    alike = [np.array_equal(getattr(one, name), getattr(two, name)) for name in names]
+    return all(alike) and all(np.array_equal(column, two.observation[name]) for name, column in one.observation.items())
+
+
+@pytest.mark.parametrize("seal_steps", [2, 3, 7, 256])
+def test_episodes_come_back_however_they_were_cut_into_shards(tmp_path: Path, seal_steps: int) -> None:
+    lengths = [5, 2, 9, 4]
+    replay = open_replay([write(tmp_path / "replay", stream_rows(lengths), seal_steps=seal_steps)])
+    infos = replay.episodes()
+    assert [info.length for info in infos] == lengths and [info.id for info in infos] == [0, 1, 2, 3]
+    assert [info.seed for info in infos] == [100, 101, 102, 103] and all(info.complete for info in infos)
+    assert [info.episode_return for info in infos] == [4, 1, 8, 3]
+    for number, info in enumerate(infos):
+        assert same(replay.load(info), Episode.from_rows(episode_rows(number, lengths[number])))
+
+
+def test_a_shard_ends_inside_an_episode_and_the_next_goes_on_with_its_next_segment(tmp_path: Path) -> None:
+    folder = write(tmp_path / "replay", episode_rows(0, 10), seal_steps=4)
+    tables = []
+    for path in sorted(folder.glob("*.h5")):
+        with h5py.File(path) as file:
+            names = ("id", "segment", "length", "complete", "seed")
+            tables.append((int(file.attrs["first_row"]), *(int(file[f"/episodes/{name}"][0]) for name in names)))
+    assert tables == [(0, 0, 0, 4, 0, 100), (4, 0, 1, 4, 0, 100), (8, 0, 2, 2, 1, 100)]
+    assert open_replay([folder]).episodes()[0].segments == 3
+
+
+def test_each_lane_is_a_stream_of_its_own(tmp_path: Path) -> None:
+    rows = [row for pair in zip(stream_rows([4, 4], 0), stream_rows([8], 1), strict=True) for row in pair]
+    replay = open_replay([write(tmp_path / "replay", rows, lanes=2, seal_steps=3)])
+    assert [stream.name[-3:] for stream in replay.streams] == ["-e0", "-e1"]
+    assert [info.length for info in replay.episodes()] == [4, 4, 8] and replay.env_steps == 3 + 3 + 7
+    assert (replay.streams[1].columns["observation/observation"][:, 0] == 1).all()
+
+
+def test_an_episode_cut_by_closing_is_incomplete_and_its_last_action_is_zero(tmp_path: Path) -> None:
+    replay = open_replay([write(tmp_path / "replay", episode_rows(0, 5, ended=False))])
+    info = replay.episodes()[0]
+    assert (info.complete, info.terminated, info.truncated) == (False, False, False)
+    assert replay.load(info).action.tolist() == [1, 2, 3, 4, 0]
+
+
+def test_an_episode_cut_by_the_next_one_is_incomplete_too(tmp_path: Path) -> None:
+    rows = [*episode_rows(0, 3, ended=False), *episode_rows(1, 4)]
+    replay = open_replay([write(tmp_path / "replay", rows)])
+    assert [info.complete for info in replay.episodes()] == [False, True]
+    assert replay.streams[0].columns["action"].tolist() == [1, 2, 0, 1, 2, 3, 0]
+
+
+def test_an_episode_cut_by_a_kill_is_read_as_cut(tmp_path: Path) -> None:
+    writer = ReplayWriter(tmp_path / "replay", SPEC, lanes=1, seed=0, seal_steps=4)
+    for row in episode_rows(0, 7):
+        writer.add(row)
+    replay = open_replay([tmp_path / "replay"])
+    assert replay.load(replay.episodes()[0]).action.tolist() == [1, 2, 3, 0] and not replay.episodes()[0].complete
+
+
+def test_a_lone_reset_at_the_end_is_dropped_and_in_between_is_skipped(tmp_path: Path) -> None:
+    rows = [*episode_rows(0, 3), *episode_rows(1, 1, ended=False), *episode_rows(2, 3), *episode_rows(3, 1, ended=False)]
+    replay = open_replay([write(tmp_path / "replay", rows)])
+    assert (len(replay.episodes()), replay.summary.skipped, replay.rows, replay.env_steps) == (2, 1, 7, 4)
+
+
+def test_a_writer_without_rows_leaves_no_file(tmp_path: Path) -> None:
+    write(tmp_path / "replay", [])
+    write(tmp_path / "one.h5", [])
+    assert list((tmp_path / "replay").iterdir()) == [] and not (tmp_path / "one.h5").exists() and not (tmp_path / "one.h5.parts").exists()
+
+
+def test_extra_columns_are_read_when_asked_for_across_segments(tmp_path: Path) -> None:
+    frames = np.arange(9 * 4 * 6 * 3, dtype=np.uint8).reshape(9, 4, 6, 3)
+    replay = open_replay([write(tmp_path / "replay", episode_rows(0, 9, extra={"frame": frames}), seal_steps=4)])
+    assert replay.extra_names == ("frame",) and "extra/frame" not in replay.streams[0].columns
+    info = replay.episodes()[0]
+    assert np.array_equal(replay.load(info, ["frame"]).extra["frame"], frames) and replay.load(info).extra == {}
+    with pytest.raises(InputError, match="has no /steps/extra/value"):
+        replay.load(info, ["value"])
+
+
+def test_one_file_holds_all_lanes_joined_and_leaves_no_parts(tmp_path: Path) -> None:
+    frames = np.arange(8 * 2 * 2 * 3, dtype=np.uint8).reshape(8, 2, 2, 3)
+    lanes = [episode_rows(lane, 8, lane=lane, extra={"frame": frames + lane}, ended=lane == 0) for lane in range(2)]
+    path = write(tmp_path / "one.h5", [row for pair in zip(*lanes, strict=True) for row in pair], lanes=2, seal_steps=3)
+    replay = open_replay([path])
+    assert [file.name for file in tmp_path.iterdir()] == ["one.h5"] and len(replay.streams) == 1
+    infos = replay.episodes()
+    assert [(info.id, info.segments, info.complete, info.length) for info in infos] == [(0, 1, True, 8), (1, 1, False, 8)]
+    assert np.array_equal(replay.load(infos[1], ["frame"]).extra["frame"], frames + 1)
+    assert replay.load(infos[1]).action[-1] == 0
+
+
+def test_a_paused_single_file_stays_in_its_parts_until_a_later_writer_closes_it(tmp_path: Path) -> None:
+    path = tmp_path / "one.h5"
+    first = ReplayWriter(path, SPEC, lanes=1, seed=0)
+    for row in episode_rows(0, 4):
+        first.add(row)
+    first.pause()
+    with pytest.raises(InputError, match=r"one\.h5: was never finished; finish it with --resume"):
+        open_replay([path])
+    write(path, episode_rows(0, 5), append=True)
+    assert sorted(info.length for info in open_replay([path]).episodes()) == [4, 5]
+
+
+def test_an_exception_leaves_a_readable_folder(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), ReplayWriter(tmp_path / "replay", SPEC, lanes=1, seed=0) as writer:
+        for row in episode_rows(0, 6, ended=False):
+            writer.add(row)
+        raise KeyError
+    assert open_replay([tmp_path / "replay"]).rows == 6
+
+
+def test_appending_adds_streams_and_needs_to_be_asked_for(tmp_path: Path) -> None:
+    folder = write(tmp_path / "replay", stream_rows([4]))
+    with pytest.raises(UsageError, match="holds 1 shards already; add --append or --overwrite"):
+        write(folder, stream_rows([4]))
+    write(folder, stream_rows([5]), append=True)
+    replay = open_replay([folder])
+    assert len({stream.name for stream in replay.streams}) == 2 and sorted(info.length for info in replay.episodes()) == [4, 5]
+
+
+def test_two_writers_of_one_folder_never_meet(tmp_path: Path) -> None:
+    with (
+        ReplayWriter(tmp_path / "replay", SPEC, lanes=1, seed=0, append=True) as one,
+        ReplayWriter(tmp_path / "replay", SPEC, lanes=1, seed=0, append=True) as two,
+    ):
+        for a, b in zip(episode_rows(0, 4), episode_rows(1, 4), strict=True):
+            one.add(a)
+            two.add(b)
+    assert one.collector != two.collector and open_replay([tmp_path / "replay"]).rows == 8
+    assert [path.name for path in (tmp_path / "replay").iterdir() if path.name.startswith(".")] == []
+
+
+def test_the_same_command_names_its_streams_alike(tmp_path: Path) -> None:
+    one, two = (open_replay([write(tmp_path / name, stream_rows([4]))]) for name in ("a", "b"))
+    assert one.streams[0].name == two.streams[0].name
+    assert open_replay([write(tmp_path / "c", stream_rows([4]), seed=1)]).streams[0].name != one.streams[0].name
+
+
+def test_appending_another_task_or_other_columns_is_refused_with_the_difference(tmp_path: Path) -> None:
+    folder = write(tmp_path / "replay", stream_rows([4]))
+    with pytest.raises(InputError, match="cannot append, task is 'Arm-v0', wanted 'Toy-v0'"):
+        ReplayWriter(folder, BOX_SPEC, lanes=1, seed=0, append=True)
+    with pytest.raises(InputError, match=r"cannot append, /steps/extra/frame is \|u1 \(2, 2, 3\), wanted absent"):
+        write(folder, episode_rows(0, 4, extra={"frame": np.zeros((4, 2, 2, 3), np.uint8)}), append=True)
+
+
+def full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    "break_disk",
+    [
+        lambda patch: patch.setattr(h5py.Group, "create_dataset", full),
+        lambda patch: patch.setattr(h5py.Dataset, "__setitem__", full),
+        lambda patch: patch.setattr(os, "fsync", full),
+        lambda patch: patch.setattr(os, "replace", full),
+    ],
+    ids=["create_dataset", "write", "fsync", "replace"],
+)
+@pytest.mark.parametrize("name", ["replay", "one.h5"])
+def test_a_full_disk_is_one_line_and_sealed_rows_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, break_disk: Callable[[pytest.MonkeyPatch], None], name: str
+) -> None:
+    def collect() -> None:
+        with ReplayWriter(tmp_path / name, SPEC, lanes=2, seed=0, seal_steps=4) as writer:
+            for row in stream_rows([4, 4, 6]):
+                if row.observation["observation"].tolist() == [0, 2, 3]:
+                    break_disk(monkeypatch)
+                writer.add(row)
+
+    with pytest.raises(OutputError, match=r"cannot write \(No space left on device\); free some space") as caught:
+        collect()
+    monkeypatch.undo()
+    assert caught.value.code == 74 and "\n" not in str(caught.value)
+    folder = tmp_path / name if name == "replay" else tmp_path / "one.h5.parts"
+    assert [info.length for info in open_replay([folder]).episodes()] == [4, 4]
+    assert not list(folder.glob(".*"))
+
+
+def test_a_full_disk_while_one_file_is_made_keeps_its_parts_and_an_older_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "one.h5", stream_rows([4]))
+    writer = ReplayWriter(path, SPEC, lanes=1, seed=0)
+    for row in stream_rows([6]):
+        writer.add(row)
+    writer.pause()
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OutputError):
+        writer.close()
+    monkeypatch.undo()
+    assert open_replay([path]).rows == 4 and open_replay([tmp_path / "one.h5.parts"]).rows == 6
+
+
+def test_a_real_limit_on_file_size_is_met_with_the_same_line(tmp_path: Path) -> None:
+    folder = write(tmp_path / "replay", stream_rows([4]))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"cannot write \(File too large\)"):
+            write(folder, stream_rows([40]), append=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert open_replay([folder]).rows == 4
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot make this folder"):
+        ReplayWriter(tmp_path / "file" / "replay", SPEC, lanes=1, seed=0)
+
+
+def test_dreams_come_back_with_context_source_truth_and_extra(tmp_path: Path) -> None:
+    write_episodes(tmp_path / "dreams.h5", SPEC, [dream(), dream(8)], kind="imagined", parent={"horizon": 4})
+    replay = open_replay([tmp_path / "dreams.h5"])
+    info = replay.episodes()[1]
+    episode = replay.load(info, ["value", "continue_prob"], truth=True)
+    assert (replay.kind, info.context, info.source_shard, info.source_row, info.id) == ("imagined", 2, 1, 7, 1)
+    assert (len(episode), episode.context, episode.source_row, episode.extra["value"].dtype) == (8, 2, 7, np.float16)
+    assert episode.truth_valid is not None and episode.truth_valid.sum() == 4 and episode.action[-1] == 0
+    assert np.array_equal(episode.truth["observation"], dream(8).truth["observation"]) and replay.load(info).truth == {}
+
+
+def test_evaluation_episodes_are_a_replay_of_kind_env(tmp_path: Path) -> None:
+    episodes = [Episode.from_rows(episode_rows(number, 4 + number)) for number in range(3)]
+    write_episodes(tmp_path / "eval.h5", SPEC, episodes, kind="env", parent={}, policy={"path": "agent.ckpt", "sha256": "0", "step": 1})
+    replay = open_replay([tmp_path / "eval.h5"])
+    assert replay.kind == "env" and all(same(replay.load(info), episodes[info.id]) for info in replay.episodes())
