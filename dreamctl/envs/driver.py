@@ -64,7 +64,7 @@ class Driver:
     ) -> None:
         self.envs, self.spec, self.policy, self.frames = envs, spec, policy, frames
         self.env_steps = 0
-        self._first_seeds = np.random.SeedSequence([seed, offset]).generate_state(envs.num_envs) >> 1
+        self._first_seeds = np.random.SeedSequence([seed, offset]).generate_state(envs.num_envs).astype(np.int64) >> 1
         self._seeds = np.full(envs.num_envs, -1, np.int64)
         self._action: Array | None = None
         self._codec = ActionCodec(spec.action)

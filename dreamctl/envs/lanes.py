@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from functools import partial
@@ -46,6 +47,8 @@ def make_envs(suite: Suite, task: str, num_envs: int, *, render_mode: str | None
     lanes = [partial(_lane, suite, task, render_mode, lane, os.getpid()) for lane in range(num_envs)]
     try:
         if vectorize == "async" or (vectorize == "auto" and _worth_processes(lanes)):
+            # A worker's failure comes back as an exception; Gymnasium would print its traceback beside it.
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"gymnasium\.vector\.async_vector_env")
             # Spawned, not forked: a fork would copy torch's threads and open GL contexts in a state that no child can use.
             return AsyncVectorEnv(lanes, context="spawn", autoreset_mode=AutoresetMode.NEXT_STEP)
         return SyncVectorEnv(lanes, autoreset_mode=AutoresetMode.NEXT_STEP)

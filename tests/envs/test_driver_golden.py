@@ -1,4 +1,5 @@
 """The driver stores what the official one stores, and hands the environment the same actions."""
+# ruff: noqa: ARG002
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

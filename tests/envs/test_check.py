@@ -1,0 +1,44 @@
+"""The conformance check passes what is well and names what is not."""
+
+import pytest
+
+from dreamctl.envs.check import check_suite
+from dreamctl.envs.gym import Gym
+from tests.envs.toy_suites import Toy
+
+
+def failures(suite, task="walk") -> dict[str, str]:
+    return {finding.check: finding.detail for finding in check_suite(suite, task) if finding.outcome == "failed"}
+
+
+@pytest.mark.parametrize("task", ["CartPole-v1", "Pendulum-v1"])
+def test_a_well_behaved_environment_passes(task: str) -> None:
+    assert failures(Gym(), task) == {}
+
+
+def test_the_toy_passes() -> None:
+    assert failures(Toy()) == {}
+
+
+@pytest.mark.parametrize(
+    ("defect", "claim"),
+    [
+        ("ignores seeds", "a seed reproduces an episode"),
+        ("nan reward", "rewards are finite numbers and flags are booleans"),
+        ("infinite observation", "observations fit their space, are finite and are not overwritten"),
+        ("float32 of float64", "observations fit their space, are finite and are not overwritten"),
+        ("overwrites", "observations fit their space, are finite and are not overwritten"),
+        ("terminates at the limit", "a time limit truncates"),
+        ("prints", "nothing is printed on stdout"),
+        ("grey frames", "frames are pictures"),
+        ("raises", "a seed reproduces an episode"),
+    ],
+)
+def test_each_defect_is_named(defect: str, claim: str) -> None:
+    found = failures(Toy(defect=defect))
+    assert claim in found
+    assert "\n" not in "".join(found.values())
+
+
+def test_a_task_that_cannot_be_made_fails_every_check_without_raising() -> None:
+    assert "no such Gymnasium id" in failures(Gym(), "CartPol-v1")["Gymnasium's own checker accepts it"]
