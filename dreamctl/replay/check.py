@@ -1,5 +1,6 @@
 """What a sealed shard must satisfy before it is believed: layout, episode table, values. Never looks at every byte."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,19 +17,24 @@ ALLOWED_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FI
 SMALL_ROW = 256
 
 
-def layout(path: Path, file: h5py.File, fields: Sequence[Field], size: int) -> tuple[int, int]:
-    """Number of committed rows and episodes, once every dataset of the schema is where it should be.
+def layout(path: Path, file: h5py.File, fields: Sequence[Field], size: int) -> tuple[int, int, dict[str, h5py.Dataset]]:
+    """Number of committed rows and episodes, and the datasets by path, once every one is where it should be.
 
     Raises:
         InputError: a dataset is missing, linked, virtual, external, of another type or longer or shorter than committed.
     """
     commit = Field("/commit", "<i8", (), "commit")
-    rows, episodes, *_ = (int(number) for number in _dataset(path, file, commit, size)[:4])
+    _own_links(path, file, [field.path for field in (commit, *fields)])
+    numbers = _dataset(path, file, commit, size)[:].tolist()
+    if len(numbers) != 4:
+        raise InputError(f"{path}: /commit holds {len(numbers)} numbers, wanted 4; copy or collect it again")
+    rows, episodes = numbers[:2]
+    datasets = {field.path: _dataset(path, file, field, size) for field in fields}
     for field in fields:
-        found, wanted = len(_dataset(path, file, field, size)), episodes if field.per_episode else rows
+        found, wanted = datasets[field.path].shape[0], episodes if field.per_episode else rows
         if found != wanted:
             raise InputError(f"{path}: {field.path} holds {found} rows, /commit says {wanted}; copy or collect it again")
-    return rows, episodes
+    return rows, episodes, datasets
 
 
 def episodes(path: Path, rows: int, table: Mapping[str, Array], steps: Mapping[str, Array]) -> None:
@@ -91,14 +97,18 @@ def _same(path: Path, flag: str, where: str, found: Array, wanted: NDArray[np.bo
         raise InputError(f"{path}: /steps/{flag} row {row} is {int(bool(found[row]))}, it must be set {where}; copy or collect it again")
 
 
+def _own_links(path: Path, file: h5py.File, names: Sequence[str]) -> None:
+    """Every group and dataset on the way is in this file under a name of its own."""
+    prefixes = {"/".join(parts[:depth]): None for name in names for parts in [name.split("/")] for depth in range(2, len(parts) + 1)}
+    for prefix in prefixes:
+        if not file.id.links.exists(prefix.encode()):
+            raise InputError(f"{path}: {prefix} is missing, wanted a dataset; copy or collect it again")
+        if file.id.links.get_info(prefix.encode()).type != h5py.h5l.TYPE_HARD:
+            raise InputError(f"{path}: {prefix} is a link, wanted a dataset of its own; copy or collect it again")
+
+
 def _dataset(path: Path, file: h5py.File, field: Field, size: int) -> h5py.Dataset:
     """The dataset of a field, a plain one with all its bytes inside the file."""
-    parts = field.path.strip("/").split("/")
-    for depth in range(1, len(parts) + 1):
-        link = file.get("/" + "/".join(parts[:depth]), getlink=True)
-        if not isinstance(link, h5py.HardLink):
-            found = "missing" if link is None else "a link"
-            raise InputError(f"{path}: /{'/'.join(parts[:depth])} is {found}, wanted a dataset of its own; copy or collect it again")
     dataset = file[field.path]
     problem = _form(dataset, field) or _storage(dataset, size)
     if problem:
@@ -112,33 +122,34 @@ def _form(dataset: h5py.Dataset, field: Field) -> str | None:
         return "is not a dataset"
     if dataset.dtype != np.dtype(field.dtype):
         return f"is of dtype {dataset.dtype.str}, the schema says {field.dtype}"
-    if dataset.ndim == 0 or dataset.shape[1:] != field.shape:
-        return f"has rows of shape {dataset.shape[1:]}, the schema says {field.shape}"
+    if not dataset.shape or dataset.shape[1:] != field.shape:
+        return f"is of shape {dataset.shape}, the schema says (rows, {', '.join(map(str, field.shape))})"
     return None
 
 
 def _storage(dataset: h5py.Dataset, size: int) -> str | None:
     """What is wrong with where the bytes lie, None where nothing is."""
     properties = dataset.id.get_create_plist()
-    if dataset.is_virtual or dataset.external:
+    form = properties.get_layout()
+    if form == h5py.h5d.VIRTUAL or properties.get_external_count():
         return "lies in another file"
     filters = {properties.get_filter(index)[0] for index in range(properties.get_nfilters())}
     if not filters <= ALLOWED_FILTERS:
         return f"uses filters {sorted(filters - ALLOWED_FILTERS)}, only deflate, shuffle and fletcher32 are read"
-    if dataset.chunks:
-        return _chunks(dataset, size)
-    if properties.get_layout() != h5py.h5d.CONTIGUOUS:
+    if form == h5py.h5d.CHUNKED:
+        return _chunks(dataset, properties.get_chunk(), size)
+    if form != h5py.h5d.CONTIGUOUS:
         return "is neither contiguous nor chunked"
     offset = dataset.id.get_offset()
     return "ends beyond the file" if offset is None or offset + dataset.nbytes > size else None
 
 
-def _chunks(dataset: h5py.Dataset, size: int) -> str | None:
-    if int(np.prod(dataset.chunks, dtype=np.int64)) * dataset.dtype.itemsize > CHUNK_LIMIT:
-        return f"has chunks of {dataset.chunks}, larger than {CHUNK_LIMIT >> 20} MiB"
-    wanted = int(np.prod([-(-length // chunk) for length, chunk in zip(dataset.shape, dataset.chunks, strict=True)]))
+def _chunks(dataset: h5py.Dataset, chunk: tuple[int, ...], size: int) -> str | None:
+    if math.prod(chunk) * dataset.dtype.itemsize > CHUNK_LIMIT:
+        return f"has chunks of {chunk}, larger than {CHUNK_LIMIT >> 20} MiB"
+    wanted = math.prod(-(-length // width) for length, width in zip(dataset.shape, chunk, strict=True))
     ends: list[int] = []
-    dataset.id.chunk_iter(lambda chunk: ends.append(chunk.byte_offset + chunk.size))
+    dataset.id.chunk_iter(lambda found: ends.append(found.byte_offset + found.size))
     if len(ends) != wanted:
         return f"has {len(ends)} chunks, wanted {wanted}"
     return "ends beyond the file" if ends and max(ends) > size else None

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from dreamctl.core.errors import InputError, OutputError, UsageError
 from dreamctl.core.experience import TaskSpec
-from dreamctl.core.spaces import spec_difference
+from dreamctl.core.spaces import spec_difference, spec_from_json, spec_to_json
 from dreamctl.replay.origin import Origin
 from dreamctl.replay.sealed import sync_folder
-from dreamctl.replay.shard import read_header
+from dreamctl.replay.shard import Header, read_header
 
 
 def shard_paths(folder: Path) -> list[Path]:
@@ -20,14 +20,20 @@ def parts_folder(path: Path) -> Path:
     return path.with_name(f"{path.name}.parts")
 
 
-def open_folder(folder: Path, spec: TaskSpec, append: bool) -> None:
-    """Make the folder, or see that rows of this task may go into it.
+def places(path: Path) -> list[Path]:
+    """Where rows of an output lie now: the folder or finished file, and the parts of a file that is not finished."""
+    return [place for place in (path, parts_folder(path)) if place.is_file() or (place.is_dir() and shard_paths(place))]
+
+
+def open_folder(path: Path, spec: TaskSpec, append: bool) -> Path:
+    """The folder that shards of an output go into, made where it is not there; rows of this task may go into it.
 
     Raises:
         UsageError: there are shards already and `append` is off.
-        InputError: the shards that are there are of another task.
+        InputError: the rows that are there are of another task.
         OutputError: the folder cannot be made.
     """
+    folder = parts_folder(path) if path.suffix == ".h5" else path
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -35,9 +41,19 @@ def open_folder(folder: Path, spec: TaskSpec, append: bool) -> None:
     present = shard_paths(folder)
     if present and not append:
         raise UsageError(f"{folder}: holds {len(present)} shards already; add --append or --overwrite, or choose another --out")
-    difference = spec_difference(spec, read_header(present[0]).spec) if present else None
+    before = written_before(path, append)
+    # Compared as it is read back: JSON keeps less of a space than the space itself, e.g. no int32 of a Discrete.
+    difference = spec_difference(spec_from_json(spec_to_json(spec)), before.spec) if before else None
     if difference:
-        raise InputError(f"{folder}: cannot append, {difference} (as there already); choose another --out")
+        raise InputError(f"{path}: cannot append, {difference} (as there already); choose another --out")
+    return folder
+
+
+def written_before(path: Path, append: bool) -> Header | None:
+    """The header of a shard or file that is appended to; None where there is none."""
+    for place in places(path) if append else []:
+        return read_header(place if place.is_file() else shard_paths(place)[0])
+    return None
 
 
 def claim_collector(folder: Path, origin: Origin) -> tuple[str, Path]:

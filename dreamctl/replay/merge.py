@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from dreamctl.core.experience import Array
+from dreamctl.replay.folder import parts_folder, places, remove_parts
 from dreamctl.replay.format import Field
 from dreamctl.replay.origin import Origin
 from dreamctl.replay.reader import Replay, open_replay
@@ -14,18 +15,24 @@ from dreamctl.replay.shard import read_columns, read_header
 from dreamctl.replay.stream import EpisodeInfo
 
 
-def merge_shards(paths: Sequence[Path], target: Path, origin: Origin) -> None:
-    """Write one sealed file with the rows of all shards of a folder over `target`.
+def merge(sources: Sequence[Path], target: Path, origin: Origin) -> None:
+    """Write one sealed file with the rows of all sources over `target`, which may be one of them.
+
+    Args:
+        sources: files or folders, parts of the file last.
+        target: the file.
+        origin: who writes it.
 
     Raises:
-        OutputError: it cannot be written; the shards are untouched.
-        InputError: a shard cannot be read.
+        OutputError: it cannot be written; the sources are untouched.
+        InputError: a source cannot be read.
     """
-    replay = open_replay([paths[0].parent])
-    header = read_header(paths[0])
+    replay = open_replay(sources)
+    header = read_header(replay.files[0].path)
     infos = [info for number, stream in enumerate(replay.streams) for info in stream.episodes(number)]
     table = _table(infos)
     attributes = origin.attributes(header.fields, stream=header.stream, seq=0, first_row=0)
+    attributes["parts_sha256"] = open_replay(sources[-1:]).content_hash()
 
     def pieces(field: Field) -> Iterator[Array]:
         if field.per_episode:
@@ -34,6 +41,13 @@ def merge_shards(paths: Sequence[Path], target: Path, origin: Origin) -> None:
             yield from _column(replay, field)
 
     write_sealed(target, attributes, header.fields, (replay.rows, len(infos)), pieces)
+
+
+def drop_merged_parts(path: Path) -> None:
+    """Remove parts that are in the file already: what a kill between writing the file and removing its parts leaves."""
+    folder = parts_folder(path)
+    if places(path) == [path, folder] and read_header(path).parts_sha256 == open_replay([folder]).content_hash():
+        remove_parts(folder)
 
 
 def _table(infos: Sequence[EpisodeInfo]) -> dict[str, Array]:

@@ -20,7 +20,7 @@ MEND = "copy or collect it again, or leave it out"
 
 @dataclass(frozen=True)
 class Header:
-    """The root attributes of a shard that a reader goes by."""
+    """The root attributes of a shard that a reader goes by; `parts_sha256` is the content hash of the parts of a single file."""
 
     spec: TaskSpec
     kind: Kind
@@ -29,16 +29,7 @@ class Header:
     first_row: int
     fields: tuple[Field, ...]
     sealed_sha256: str
-
-    @property
-    def extra_names(self) -> frozenset[str]:
-        """Names of the columns under /steps/extra."""
-        return frozenset(field.path.removeprefix("/steps/extra/") for field in self.fields if field.role == "extra")
-
-    @property
-    def truth_names(self) -> tuple[str, ...]:
-        """Names of the columns under /steps/truth."""
-        return tuple(field.path.removeprefix("/steps/truth/") for field in self.fields if field.role == "truth")
+    parts_sha256: str
 
 
 @dataclass(frozen=True)
@@ -76,10 +67,10 @@ def read_shard(path: Path) -> Shard:
     try:
         with _opened(path) as file:
             header = _header(path, file)
-            rows, episodes = check.layout(path, file, header.fields, path.stat().st_size)
+            rows, _, datasets = check.layout(path, file, header.fields, path.stat().st_size)
             wanted = {field.path for field in step_fields(header.spec)}
-            steps = {field.name: file[field.path][:rows] for field in header.fields if field.path in wanted}
-            table = {field.name: file[field.path][:episodes] for field in header.fields if field.per_episode}
+            steps = {field.name: datasets[field.path][:] for field in header.fields if field.path in wanted}
+            table = {field.name: datasets[field.path][:] for field in header.fields if field.per_episode}
     except (OSError, KeyError, RuntimeError) as error:
         raise InputError(f"{path}: damaged ({_first_line(error)}); {MEND}") from error
     check.episodes(path, rows, table, steps)
@@ -153,7 +144,8 @@ def _believed(path: Path, file: h5py.File) -> Header:
     spec, fields = spec_from_json(_text(file, "task_spec")), schema_from_json(schema)
     _check_schema(path, spec, kind, fields)
     numbers = (int(file.attrs["seq"]), int(file.attrs["first_row"]))
-    return Header(spec, kind, _text(file, "stream"), *numbers, tuple(fields), _text(file, "sealed_sha256"))  # type: ignore[arg-type]
+    parts = _text(file, "parts_sha256") if "parts_sha256" in file.attrs else ""
+    return Header(spec, kind, _text(file, "stream"), *numbers, tuple(fields), _text(file, "sealed_sha256"), parts)  # type: ignore[arg-type]
 
 
 def _check_schema(path: Path, spec: TaskSpec, kind: str, fields: Sequence[Field]) -> None:
@@ -169,9 +161,9 @@ def _check_schema(path: Path, spec: TaskSpec, kind: str, fields: Sequence[Field]
 
 def _text(file: h5py.File, name: str) -> str:
     """A text attribute, or the dataset under /meta that holds a long one."""
-    if name not in file.attrs:
+    value = file.attrs.get(name)
+    if value is None:
         return bytes(file[f"/meta/{name}"][:]).decode()
-    value = file.attrs[name]
     if not isinstance(value, np.bytes_):
         raise ValueError(f"attribute {name} is not a byte string of fixed length")
     return value.decode()

@@ -10,13 +10,12 @@ import numpy as np
 
 from dreamctl.core.errors import InputError, OutputError
 from dreamctl.core.experience import Array, Episode, Row, TaskSpec
-from dreamctl.replay.folder import claim_collector, open_folder, parts_folder, remove_parts, shard_paths
+from dreamctl.replay.folder import claim_collector, open_folder, places, remove_parts, shard_paths, written_before
 from dreamctl.replay.format import Field, Kind, column_fields, episode_fields, schema_difference, step_fields, truth_fields
 from dreamctl.replay.lane import Lane, episode_table, step_columns
-from dreamctl.replay.merge import merge_shards
+from dreamctl.replay.merge import drop_merged_parts, merge
 from dreamctl.replay.origin import Origin
 from dreamctl.replay.sealed import write_sealed
-from dreamctl.replay.shard import read_header
 
 
 class ReplayWriter:
@@ -30,7 +29,7 @@ class ReplayWriter:
         lanes: how many environments give rows; each lane is a stream of its own.
         seed, policy, command, gym_spec: recorded.
         seal_steps, shard_mb: a lane's shard is sealed when it holds so many rows or megabytes, whichever comes first.
-        append: whether to go on in a folder that holds shards already.
+        append: whether to go on where there are rows already; one file is then made anew of the old rows and the new ones.
 
     Raises:
         UsageError: there are shards already and `append` is off.
@@ -54,12 +53,14 @@ class ReplayWriter:
     ) -> None:
         self.path = path
         self._origin = Origin(spec, "env", seed, policy, tuple(command), gym_spec)
-        self._folder = parts_folder(path) if path.suffix == ".h5" else path
         self._limits = (seal_steps, shard_mb << 20)
         self._fields: list[Field] = []
         self._lanes = [Lane() for _ in range(lanes)]
         self._full_at = 0
-        open_folder(self._folder, spec, append)
+        self._append = append
+        if append:
+            drop_merged_parts(path)
+        self._folder = open_folder(path, spec, append)
         self.collector, self._mark = claim_collector(self._folder, self._origin)
 
     def add(self, row: Row) -> None:
@@ -85,9 +86,8 @@ class ReplayWriter:
         """
         self.pause()
         if self._folder != self.path and self._folder.is_dir():
-            parts = shard_paths(self._folder)
-            if parts:
-                merge_shards(parts, self.path, self._origin)
+            if shard_paths(self._folder):
+                merge(places(self.path) if self._append else [self._folder], self.path, self._origin)
             remove_parts(self._folder)
 
     def pause(self) -> None:
@@ -118,10 +118,10 @@ class ReplayWriter:
         """Fix the schema that the first row implies; it is that of the shards that are there."""
         extra = column_fields({key: np.asarray(value)[None] for key, value in row.extra.items()}, "extra")
         self._fields = [*step_fields(self._origin.spec), *extra, *episode_fields("env")]
-        for path in shard_paths(self._folder)[:1]:
-            difference = schema_difference(self._fields, read_header(path).fields)
-            if difference:
-                raise InputError(f"{self.path}: cannot append, {difference} (as there already); choose another --out")
+        before = written_before(self.path, self._append)
+        difference = schema_difference(self._fields, before.fields) if before else None
+        if difference:
+            raise InputError(f"{self.path}: cannot append, {difference} (as there already); choose another --out")
         steps, size = self._limits
         row_bytes = sum(field.row_bytes for field in self._fields if not field.per_episode)
         self._full_at = max(2, min(steps, size // row_bytes))

@@ -19,7 +19,7 @@ BOX_SPEC = TaskSpec(
 
 def episode_rows(number: int, rows: int, *, lane: int = 0, ended: bool = True, extra: Mapping[str, Array] | None = None) -> list[Row]:
     """One episode; the observation is (lane, episode, step), the action 1 + step % 4."""
-    found = [
+    return [
         Row(
             lane=lane,
             observation={"observation": np.array([lane, number, step], np.float32)},
@@ -33,7 +33,6 @@ def episode_rows(number: int, rows: int, *, lane: int = 0, ended: bool = True, e
         )
         for step in range(rows)
     ]
-    return found
 
 
 def stream_rows(lengths: Sequence[int], lane: int = 0) -> Iterator[Row]:

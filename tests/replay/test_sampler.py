@@ -36,7 +36,8 @@ def test_prev_action_of_vectors_is_shifted_in_time_only() -> None:
     action = np.random.default_rng(0).normal(size=(3, 5, 2))
     is_first = np.zeros((3, 5), bool)
     found = shift_actions(action, is_first)
-    assert (found[:, 1:] == action[:, :-1]).all() and (found[:, 0] == 0).all()
+    assert (found[:, 1:] == action[:, :-1]).all()
+    assert (found[:, 0] == 0).all()
 
 
 @pytest.mark.parametrize("kind", get_args(WindowKind))
@@ -46,16 +47,20 @@ def test_windows_hold_the_rows_as_they_are_stored(kind: type[WindowKind]) -> Non
     for i, (stream, row) in enumerate(zip(windows.stream, windows.row, strict=True)):
         columns = {name: column[row : row + 8] for name, column in replay.streams[stream].columns.items()}
         assert np.array_equal(windows.observation["observation"][i], columns["observation/observation"])
-        assert np.array_equal(windows.action[i], columns["action"]) and np.array_equal(windows.reward[i], columns["reward"])
-        assert np.array_equal(windows.is_first[i, 1:], columns["is_first"][1:]) and windows.is_first[i, 0]
+        assert np.array_equal(windows.action[i], columns["action"])
+        assert np.array_equal(windows.reward[i], columns["reward"])
+        assert np.array_equal(windows.is_first[i, 1:], columns["is_first"][1:])
+        assert windows.is_first[i, 0]
         assert np.array_equal(windows.prev_action[i, 1:], np.where(columns["is_first"][1:], 0, columns["action"][:-1]))
-        assert windows.prev_action[i, 0] == 0 and np.array_equal(windows.terminated[i], columns["terminated"])
+        assert windows.prev_action[i, 0] == 0
+        assert np.array_equal(windows.terminated[i], columns["terminated"])
 
 
 def test_windows_cross_episode_ends_and_is_first_resets_inside() -> None:
     windows = WindowSampler(memory(3, 3, 3, 3, 3), CONFIG, seed=0).sample(0)
     starts = windows.observation["observation"][..., 2] == 0
-    assert (windows.is_first[:, 1:] == starts[:, 1:]).all() and windows.is_first[:, 1:].any()
+    assert (windows.is_first[:, 1:] == starts[:, 1:]).all()
+    assert windows.is_first[:, 1:].any()
     assert (windows.is_last[:, :-1] == starts[:, 1:]).all()
 
 
@@ -65,13 +70,16 @@ def test_is_last_also_marks_the_end_of_a_cut_episode_even_on_the_last_row_of_a_w
         replay.add(row)
     windows = WindowSampler(replay, ReplayConfig(batch_size=64, batch_length=4), seed=0).sample(0)
     first = windows.is_last[windows.row == 0]
-    assert len(first) and (first == [False, False, False, True]).all() and not windows.terminated.any()
+    assert len(first)
+    assert (first == [False, False, False, True]).all()
+    assert not windows.terminated.any()
 
 
 def test_windows_within_episodes_never_cross_and_report_what_they_skip() -> None:
     sampler = WindowSampler(memory(10, 3, 8, 7), replace(CONFIG, windows=WithinEpisode()), seed=0)
     found = {(int(row)) for k in range(20) for row in sampler.sample(k).row}
-    assert found == {0, 1, 2, 13} and sampler.skipped == (2, 10)
+    assert found == {0, 1, 2, 13}
+    assert sampler.skipped == (2, 10)
     assert not sampler.sample(0).is_first[:, 1:].any()
 
 
@@ -88,7 +96,8 @@ def test_a_batch_is_a_pure_function_of_seed_and_number() -> None:
     replay = memory(200)
     one, two, other = (WindowSampler(replay, CONFIG, seed=seed) for seed in (1, 1, 2))
     two.sample(7)
-    assert (one.sample(5).row == two.sample(5).row).all() and (one.sample(5).row != other.sample(5).row).any()
+    assert (one.sample(5).row == two.sample(5).row).all()
+    assert (one.sample(5).row != other.sample(5).row).any()
     assert len({one.sample(k).row.tobytes() for k in range(100)}) == 100
 
 
@@ -119,7 +128,8 @@ def test_batches_do_not_change_when_the_replay_grows() -> None:
     for row in stream_rows([3000]):
         replay.add(row)
     windows.reward[:] = 9
-    assert (windows.observation["observation"] == before).all() and replay.streams[0].columns["reward"].max() == 1
+    assert (windows.observation["observation"] == before).all()
+    assert replay.streams[0].columns["reward"].max() == 1
 
 
 def test_too_little_data_names_the_file_the_window_and_the_mend(tmp_path: Path) -> None:
@@ -127,13 +137,14 @@ def test_too_little_data_names_the_file_the_window_and_the_mend(tmp_path: Path) 
     with pytest.raises(InputError) as caught:
         WindowSampler(open_replay([folder]), CONFIG, seed=0).sample(0)
     wanted = f"{folder}: longest stream holds 7 rows, replay.batch_length is 8; collect more or set replay.batch_length=7"
-    assert str(caught.value) == wanted and caught.value.code == 3
+    assert str(caught.value) == wanted
+    assert caught.value.code == 3
     with pytest.raises(InputError, match="longest episode holds 4 rows"):
         WindowSampler(open_replay([folder]), replace(CONFIG, windows=WithinEpisode()), seed=0).check()
 
 
 def test_an_empty_replay_asks_for_more() -> None:
-    with pytest.raises(InputError, match="replay in memory: longest stream holds 0 rows, replay.batch_length is 8; collect more$"):
+    with pytest.raises(InputError, match=r"replay in memory: longest stream holds 0 rows, replay\.batch_length is 8; collect more$"):
         WindowSampler(Replay.empty(SPEC, 2), CONFIG, seed=0).sample(0)
     with pytest.raises(InputError, match="holds 0 rows"):
         WindowSampler(Replay.empty(SPEC, 0), replace(CONFIG, windows=AcrossEpisodes()), seed=0).check()
@@ -150,4 +161,5 @@ def test_dreams_are_drawn_only_when_allowed(tmp_path: Path) -> None:
 def test_windows_join_segments_across_shards(tmp_path: Path) -> None:
     replay = open_replay([write(tmp_path / "replay", stream_rows([20]), seal_steps=5)])
     windows = WindowSampler(replay, CONFIG, seed=0).sample(0)
-    assert (np.diff(windows.observation["observation"][..., 2], axis=1) == 1).all() and set(windows.row) == set(range(13))
+    assert (np.diff(windows.observation["observation"][..., 2], axis=1) == 1).all()
+    assert set(windows.row) == set(range(13))

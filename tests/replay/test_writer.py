@@ -3,15 +3,19 @@
 import errno
 import os
 import resource
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from gymnasium.spaces import Discrete
 
 from dreamctl.core.errors import InputError, OutputError, UsageError
 from dreamctl.core.experience import Episode
+from dreamctl.replay.folder import places
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.writer import ReplayWriter, write_episodes
 from tests.replay.rows import BOX_SPEC, SPEC, dream, episode_rows, stream_rows, write
@@ -28,8 +32,10 @@ def test_episodes_come_back_however_they_were_cut_into_shards(tmp_path: Path, se
     lengths = [5, 2, 9, 4]
     replay = open_replay([write(tmp_path / "replay", stream_rows(lengths), seal_steps=seal_steps)])
     infos = replay.episodes()
-    assert [info.length for info in infos] == lengths and [info.id for info in infos] == [0, 1, 2, 3]
-    assert [info.seed for info in infos] == [100, 101, 102, 103] and all(info.complete for info in infos)
+    assert [info.length for info in infos] == lengths
+    assert [info.id for info in infos] == [0, 1, 2, 3]
+    assert [info.seed for info in infos] == [100, 101, 102, 103]
+    assert all(info.complete for info in infos)
     assert [info.episode_return for info in infos] == [4, 1, 8, 3]
     for number, info in enumerate(infos):
         assert same(replay.load(info), Episode.from_rows(episode_rows(number, lengths[number])))
@@ -50,7 +56,8 @@ def test_each_lane_is_a_stream_of_its_own(tmp_path: Path) -> None:
     rows = [row for pair in zip(stream_rows([4, 4], 0), stream_rows([8], 1), strict=True) for row in pair]
     replay = open_replay([write(tmp_path / "replay", rows, lanes=2, seal_steps=3)])
     assert [stream.name[-3:] for stream in replay.streams] == ["-e0", "-e1"]
-    assert [info.length for info in replay.episodes()] == [4, 4, 8] and replay.env_steps == 3 + 3 + 7
+    assert [info.length for info in replay.episodes()] == [4, 4, 8]
+    assert replay.env_steps == 3 + 3 + 7
     assert (replay.streams[1].columns["observation/observation"][:, 0] == 1).all()
 
 
@@ -73,7 +80,8 @@ def test_an_episode_cut_by_a_kill_is_read_as_cut(tmp_path: Path) -> None:
     for row in episode_rows(0, 7):
         writer.add(row)
     replay = open_replay([tmp_path / "replay"])
-    assert replay.load(replay.episodes()[0]).action.tolist() == [1, 2, 3, 0] and not replay.episodes()[0].complete
+    assert replay.load(replay.episodes()[0]).action.tolist() == [1, 2, 3, 0]
+    assert not replay.episodes()[0].complete
 
 
 def test_a_lone_reset_at_the_end_is_dropped_and_in_between_is_skipped(tmp_path: Path) -> None:
@@ -85,15 +93,19 @@ def test_a_lone_reset_at_the_end_is_dropped_and_in_between_is_skipped(tmp_path: 
 def test_a_writer_without_rows_leaves_no_file(tmp_path: Path) -> None:
     write(tmp_path / "replay", [])
     write(tmp_path / "one.h5", [])
-    assert list((tmp_path / "replay").iterdir()) == [] and not (tmp_path / "one.h5").exists() and not (tmp_path / "one.h5.parts").exists()
+    assert list((tmp_path / "replay").iterdir()) == []
+    assert not (tmp_path / "one.h5").exists()
+    assert not (tmp_path / "one.h5.parts").exists()
 
 
 def test_extra_columns_are_read_when_asked_for_across_segments(tmp_path: Path) -> None:
     frames = np.arange(9 * 4 * 6 * 3, dtype=np.uint8).reshape(9, 4, 6, 3)
     replay = open_replay([write(tmp_path / "replay", episode_rows(0, 9, extra={"frame": frames}), seal_steps=4)])
-    assert replay.extra_names == ("frame",) and "extra/frame" not in replay.streams[0].columns
+    assert replay.extra_names == ("frame",)
+    assert "extra/frame" not in replay.streams[0].columns
     info = replay.episodes()[0]
-    assert np.array_equal(replay.load(info, ["frame"]).extra["frame"], frames) and replay.load(info).extra == {}
+    assert np.array_equal(replay.load(info, ["frame"]).extra["frame"], frames)
+    assert replay.load(info).extra == {}
     with pytest.raises(InputError, match="has no /steps/extra/value"):
         replay.load(info, ["value"])
 
@@ -103,7 +115,8 @@ def test_one_file_holds_all_lanes_joined_and_leaves_no_parts(tmp_path: Path) -> 
     lanes = [episode_rows(lane, 8, lane=lane, extra={"frame": frames + lane}, ended=lane == 0) for lane in range(2)]
     path = write(tmp_path / "one.h5", [row for pair in zip(*lanes, strict=True) for row in pair], lanes=2, seal_steps=3)
     replay = open_replay([path])
-    assert [file.name for file in tmp_path.iterdir()] == ["one.h5"] and len(replay.streams) == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["one.h5"]
+    assert len(replay.streams) == 1
     infos = replay.episodes()
     assert [(info.id, info.segments, info.complete, info.length) for info in infos] == [(0, 1, True, 8), (1, 1, False, 8)]
     assert np.array_equal(replay.load(infos[1], ["frame"]).extra["frame"], frames + 1)
@@ -123,11 +136,46 @@ def test_a_paused_single_file_stays_in_its_parts_until_a_later_writer_closes_it(
 
 
 def test_an_exception_leaves_a_readable_folder(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), ReplayWriter(tmp_path / "replay", SPEC, lanes=1, seed=0) as writer:
-        for row in episode_rows(0, 6, ended=False):
-            writer.add(row)
-        raise KeyError
+    def collect() -> None:
+        with ReplayWriter(tmp_path / "replay", SPEC, lanes=1, seed=0) as writer:
+            for row in episode_rows(0, 6, ended=False):
+                writer.add(row)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        collect()
     assert open_replay([tmp_path / "replay"]).rows == 6
+
+
+def test_appending_to_one_file_keeps_its_rows_in_front(tmp_path: Path) -> None:
+    path = write(tmp_path / "one.h5", stream_rows([4, 6]))
+    write(path, stream_rows([5]), append=True)
+    write(path, [], append=True)
+    infos = open_replay([path]).episodes()
+    assert [(info.length, info.id) for info in infos] == [(4, 0), (6, 1), (5, 2)]
+    write(path, stream_rows([3]))
+    assert [info.length for info in open_replay([path]).episodes()] == [3]
+
+
+def test_parts_that_are_in_the_file_already_are_not_taken_twice(tmp_path: Path) -> None:
+    path = tmp_path / "one.h5"
+    writer = ReplayWriter(path, SPEC, lanes=1, seed=0)
+    for row in stream_rows([4]):
+        writer.add(row)
+    writer.pause()
+    shutil.copytree(tmp_path / "one.h5.parts", tmp_path / "kept")
+    writer.close()
+    shutil.copytree(tmp_path / "kept", tmp_path / "one.h5.parts")
+    assert places(path) == [path, tmp_path / "one.h5.parts"]
+    write(path, stream_rows([5]), append=True)
+    assert [info.length for info in open_replay([path]).episodes()] == [4, 5]
+    assert places(path) == [path]
+
+
+def test_a_discrete_space_of_another_width_can_be_appended_to(tmp_path: Path) -> None:
+    spec = replace(SPEC, action=Discrete(5, dtype=np.int32))
+    folder = write(tmp_path / "replay", stream_rows([4]), spec=spec)
+    assert open_replay([write(folder, stream_rows([4]), spec=spec, append=True)]).rows == 8
 
 
 def test_appending_adds_streams_and_needs_to_be_asked_for(tmp_path: Path) -> None:
@@ -136,7 +184,8 @@ def test_appending_adds_streams_and_needs_to_be_asked_for(tmp_path: Path) -> Non
         write(folder, stream_rows([4]))
     write(folder, stream_rows([5]), append=True)
     replay = open_replay([folder])
-    assert len({stream.name for stream in replay.streams}) == 2 and sorted(info.length for info in replay.episodes()) == [4, 5]
+    assert len({stream.name for stream in replay.streams}) == 2
+    assert sorted(info.length for info in replay.episodes()) == [4, 5]
 
 
 def test_two_writers_of_one_folder_never_meet(tmp_path: Path) -> None:
@@ -147,7 +196,8 @@ def test_two_writers_of_one_folder_never_meet(tmp_path: Path) -> None:
         for a, b in zip(episode_rows(0, 4), episode_rows(1, 4), strict=True):
             one.add(a)
             two.add(b)
-    assert one.collector != two.collector and open_replay([tmp_path / "replay"]).rows == 8
+    assert one.collector != two.collector
+    assert open_replay([tmp_path / "replay"]).rows == 8
     assert [path.name for path in (tmp_path / "replay").iterdir() if path.name.startswith(".")] == []
 
 
@@ -193,7 +243,8 @@ def test_a_full_disk_is_one_line_and_sealed_rows_stay(
     with pytest.raises(OutputError, match=r"cannot write \(No space left on device\); free some space") as caught:
         collect()
     monkeypatch.undo()
-    assert caught.value.code == 74 and "\n" not in str(caught.value)
+    assert caught.value.code == 74
+    assert "\n" not in str(caught.value)
     folder = tmp_path / name if name == "replay" else tmp_path / "one.h5.parts"
     assert [info.length for info in open_replay([folder]).episodes()] == [4, 4]
     assert not list(folder.glob(".*"))
@@ -209,7 +260,8 @@ def test_a_full_disk_while_one_file_is_made_keeps_its_parts_and_an_older_file(tm
     with pytest.raises(OutputError):
         writer.close()
     monkeypatch.undo()
-    assert open_replay([path]).rows == 4 and open_replay([tmp_path / "one.h5.parts"]).rows == 6
+    assert open_replay([path]).rows == 4
+    assert open_replay([tmp_path / "one.h5.parts"]).rows == 6
 
 
 def test_a_real_limit_on_file_size_is_met_with_the_same_line(tmp_path: Path) -> None:
@@ -237,12 +289,16 @@ def test_dreams_come_back_with_context_source_truth_and_extra(tmp_path: Path) ->
     episode = replay.load(info, ["value", "continue_prob"], truth=True)
     assert (replay.kind, info.context, info.source_shard, info.source_row, info.id) == ("imagined", 2, 1, 7, 1)
     assert (len(episode), episode.context, episode.source_row, episode.extra["value"].dtype) == (8, 2, 7, np.float16)
-    assert episode.truth_valid is not None and episode.truth_valid.sum() == 4 and episode.action[-1] == 0
-    assert np.array_equal(episode.truth["observation"], dream(8).truth["observation"]) and replay.load(info).truth == {}
+    assert episode.truth_valid is not None
+    assert episode.truth_valid.sum() == 4
+    assert episode.action[-1] == 0
+    assert np.array_equal(episode.truth["observation"], dream(8).truth["observation"])
+    assert replay.load(info).truth == {}
 
 
 def test_evaluation_episodes_are_a_replay_of_kind_env(tmp_path: Path) -> None:
     episodes = [Episode.from_rows(episode_rows(number, 4 + number)) for number in range(3)]
     write_episodes(tmp_path / "eval.h5", SPEC, episodes, kind="env", parent={}, policy={"path": "agent.ckpt", "sha256": "0", "step": 1})
     replay = open_replay([tmp_path / "eval.h5"])
-    assert replay.kind == "env" and all(same(replay.load(info), episodes[info.id]) for info in replay.episodes())
+    assert replay.kind == "env"
+    assert all(same(replay.load(info), episodes[info.id]) for info in replay.episodes())
