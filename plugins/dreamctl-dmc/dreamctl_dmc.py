@@ -170,15 +170,15 @@ def _dm_suite() -> Any:
     """dm_control's suite, imported when first needed."""
     if sys.platform == "linux":
         os.environ.setdefault("MUJOCO_GL", "egl")  # read once, at the first import of mujoco or dm_control
-    import mujoco
-
-    if int(mujoco.__version__.partition(".")[0]) >= 4:
-        raise EnvironmentFailure(f"dmc: dm_control does not work with mujoco {mujoco.__version__}; pip install 'mujoco<4'")
     try:
+        import mujoco
+
+        if int(mujoco.__version__.partition(".")[0]) >= 4:
+            raise EnvironmentFailure(f"dmc: dm_control does not work with mujoco {mujoco.__version__}; pip install 'mujoco<4'")
         from dm_control import suite
     except (AttributeError, ImportError, RuntimeError) as error:  # what a missing OpenGL back end raises, by back end
         back_end = os.environ.get("MUJOCO_GL", "")
-        hint = "set MUJOCO_GL=osmesa, or MUJOCO_GL=disabled where no frames are wanted"
+        hint = "set MUJOCO_GL=egl or osmesa, or MUJOCO_GL=disabled where no frames are wanted"
         raise EnvironmentFailure(f"dmc: dm_control does not import with MUJOCO_GL={back_end!r} ({error}); {hint}") from error
     return suite
 
