@@ -112,7 +112,8 @@ class Replay:
         Raises:
             InputError: a file has no such column, or cannot be read.
         """
-        columns = {name: column[info.start : info.start + info.length] for name, column in self._streams[info.stream].columns.items()}
+        rows = self._streams[info.stream].rows[info.start : info.start + info.length]
+        columns = {name: np.array(rows[name]) for name in rows.dtype.names or ()}
         facts = self._truth(info) if truth else {}
         valid = facts.pop("truth_valid", None)
         return Episode(

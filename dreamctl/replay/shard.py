@@ -116,15 +116,13 @@ def _opened(path: Path) -> h5py.File:
 
 
 def _header(path: Path, file: h5py.File) -> Header:
+    """The root attributes, once format and version are known ones."""
     try:
-        if _text(file, "format") != FORMAT:
-            raise KeyError("format")
-        found = _text(file, "format_version")
-    except (KeyError, OSError, RuntimeError) as error:
-        raise InputError(f"{path}: HDF5, but not a {FORMAT} file; a replay is needed here (written by `dreamctl collect`)") from error
-    if found.split(".")[0] != VERSION.split(".")[0]:
-        raise InputError(f"{path}: format version {found}, this dreamctl reads {VERSION.split('.')[0]}.x; upgrade dreamctl")
-    try:
+        if "format" not in file.attrs or _text(file, "format") != FORMAT:
+            raise InputError(f"{path}: HDF5, but not a {FORMAT} file; a replay is needed here (written by `dreamctl collect`)")
+        found, known = _text(file, "format_version"), VERSION.split(".")[0]
+        if found.split(".")[0] != known:
+            raise InputError(f"{path}: format version {found}, this dreamctl reads {known}.x; upgrade dreamctl")
         return _believed(path, file)
     except InputError as error:
         raise error if str(error).startswith(str(path)) else InputError(f"{path}: {error}") from error
