@@ -149,8 +149,9 @@ class ActionCodec:
     def encode(self, action: Array) -> NDArray[np.float32]:
         """(..., *action) in environment units -> (..., A)."""
         if isinstance(self.space, gym_spaces.Discrete):
+            # The stored zero of an action that no one takes may be no choice at all: it becomes all zeros then.
             index = np.asarray(action, np.int64) - int(self.space.start)
-            return np.eye(self.size, dtype=np.float32)[index]
+            return np.asarray(index[..., None] == np.arange(self.size), np.float32)
         middle, half = self._affine()
         flat = np.asarray(action, np.float32).reshape(*action.shape[: action.ndim - self._rank], self.size)
         return ((flat - middle) / half).astype(np.float32)

@@ -59,7 +59,7 @@ class LaPropOptimizer(torch.optim.Optimizer):
             group["step"] += 1
             self._step(group["params"], group["step"])
 
-    def group_state(self, name: str) -> dict[str, object]:
+    def group_state(self, name: str) -> dict[str, Any]:
         """One group's step count and moments, in the order of its parameters."""
         group = self._group(name)
         moments = {key: [self.state[parameter][key] for parameter in group["params"]] for key in ("square", "momentum")}

@@ -49,6 +49,10 @@ class Learner:
         """Everything that learns."""
         return (parameter for parameters in self.groups.values() for parameter in parameters)
 
+    def steps(self, part: str) -> int:
+        """Updates that a part has had, those before an `--init` included."""
+        return int(self.optimizer.group_state(part)["step"])
+
     def noise(self, batch: int, steps: int, generator: torch.Generator) -> Noise:
         """Fresh noise for an update on (batch, steps) windows."""
         latent = self.world_model.config.latent

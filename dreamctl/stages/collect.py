@@ -1,0 +1,171 @@
+"""`collect`: an environment under a policy, written as a replay."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dreamctl.core.checkpoint import Checkpoint
+from dreamctl.core.experience import Row, TaskSpec
+from dreamctl.core.session import Session
+from dreamctl.envs.driver import Driver, Environments, Frames, Policy, gym_spec
+from dreamctl.replay.folder import places
+from dreamctl.replay.reader import open_replay
+from dreamctl.replay.writer import ReplayWriter
+from dreamctl.stages.environments import environments
+from dreamctl.stages.experiment import CollectConfig, Resolved
+from dreamctl.stages.output import check_output, remove_output
+from dreamctl.stages.plan import Plan
+
+
+@dataclass(frozen=True)
+class CollectResult:
+    """What was collected by this call; `total_steps` counts what the replay holds in all."""
+
+    path: Path
+    env: str
+    env_steps: int
+    frames: int
+    episodes: int
+    return_mean: float | None
+    total_steps: int
+
+    def to_json(self) -> dict[str, object]:
+        """As one object."""
+        return {**vars(self), "path": str(self.path)}
+
+    def summary(self) -> str:
+        """For a person."""
+        frames = "" if self.frames == self.env_steps else f" ({self.frames} frames)"
+        mean = "" if self.return_mean is None else f", mean return {self.return_mean:.1f}"
+        added = f"{self.env_steps} steps{frames} of {self.env} in {self.episodes} episodes{mean}"
+        return f"{self.path}: {added}; {self.total_steps} steps in all"
+
+
+def collect(resolved: Resolved, out: Path, policy: Path | None, session: Session, frames: bool = False) -> CollectResult:
+    """Act in the environment and write what happens.
+
+    Args:
+        resolved: the experiment; sections env and collect.
+        out: a folder, or NAME.h5.
+        policy: an agent checkpoint; None acts at random.
+        session: how it is run. `resume` fills the replay up to `collect.steps` in all, `append` adds so many.
+        frames: store `env.render()` beside each row.
+
+    Raises:
+        UsageError, InputError, EnvironmentFailure, OutputError, StoppedEarly, Interrupted: as DESIGN section 5 says.
+    """
+    config = resolved.experiment.collect
+    check_output(out, session, append=out.suffix != ".h5")
+    before = _steps_there(out, session)
+    steps = max(0, config.steps - before) if session.existing == "resume" else config.steps
+    with environments(resolved.experiment.env, frames) as (_, envs, spec):
+        actor, known_as = _policy(policy, spec, session, before)
+        pictures = Frames(config.frame_size) if frames else None
+        driver = Driver(envs, spec, actor, seed=session.seed, frames=pictures, offset=before)
+        if session.existing == "overwrite":
+            remove_output(out)
+        writer = new_writer(out, spec, envs, config, session, known_as, append=before > 0 or session.existing in ("append", "resume"))
+        with writer:
+            tally = _fill(driver, writer, steps, config.episodes, session)
+            if not tally.done(steps, config.episodes):
+                raise session.stop.error(out, f"step {before + tally.steps} of {before + steps}")
+    mean = sum(tally.returns) / len(tally.returns) if tally.returns else None
+    frames_taken = tally.steps * spec.action_repeat
+    return CollectResult(out, spec.name, tally.steps, frames_taken, len(tally.returns), mean, before + tally.steps)
+
+
+def plan(resolved: Resolved, out: Path, policy: Path | None, session: Session) -> Plan:
+    """What `collect` would do; makes one environment to see its spaces."""
+    config, env = resolved.experiment.collect, resolved.experiment.env
+    check_output(out, session, append=out.suffix != ".h5")
+    before = _steps_there(out, session)
+    with environments(env, frames=False) as (_, envs, spec):
+        known_as = _policy(policy, spec, session, before)[1]
+    row = sum(space.dtype.itemsize * max(1, int(sum(space.shape))) for space in spec.observation.values() if space.dtype and space.shape)
+    budget = f"{config.episodes} episodes" if config.episodes else f"{config.steps} steps"
+    return Plan(
+        {
+            "environment": f"{spec.name}, {envs.num_envs} at once",
+            "observation": ", ".join(f"{name} {space}" for name, space in spec.observation.items()),
+            "action": str(spec.action),
+            "policy": str(known_as),
+            "budget": f"{budget}, {before} steps are there",
+            "disk": f"at most {config.steps * (row + 16) / 1e6:.1f} MB before compression",
+            "output": str(out),
+        }
+    )
+
+
+def new_writer(
+    out: Path, spec: TaskSpec, envs: Environments, config: CollectConfig, session: Session, policy: str, *, append: bool
+) -> ReplayWriter:
+    """The writer of what these lanes give."""
+    return ReplayWriter(
+        out,
+        spec,
+        lanes=envs.num_envs,
+        seed=session.seed,
+        policy=policy,
+        seal_steps=config.seal_steps,
+        shard_mb=config.shard_mb,
+        command=session.command,
+        gym_spec=gym_spec(envs),
+        append=append,
+    )
+
+
+def take(rows: Sequence[Row], budget: int) -> list[Row]:
+    """Rows that cost at most `budget` actions: lanes beyond it keep their last one untaken."""
+    taken, left = [], budget
+    for row in rows:
+        if row.is_first or left > 0:
+            taken.append(row)
+            left -= not row.is_first
+    return taken
+
+
+@dataclass
+class _Tally:
+    steps: int
+    returns: list[float]
+
+    def done(self, steps: int, episodes: int | None) -> bool:
+        return len(self.returns) >= episodes if episodes else self.steps >= steps
+
+
+def _fill(driver: Driver, writer: ReplayWriter, steps: int, episodes: int | None, session: Session) -> _Tally:
+    """Act until the budget is spent or someone asks to stop."""
+    tally, running = _Tally(0, []), [0.0] * driver.envs.num_envs
+    session.progress.start("collect", episodes or steps)
+    while not tally.done(steps, episodes) and not session.stop.requested():
+        for row in take(driver.step(), 10**9 if episodes else steps - tally.steps):
+            writer.add(row)
+            tally.steps += not row.is_first
+            running[row.lane] = row.reward if row.is_first else running[row.lane] + row.reward
+            if row.is_last:
+                tally.returns.append(running[row.lane])
+        session.progress.update(len(tally.returns) if episodes else tally.steps)
+    return tally
+
+
+def _policy(path: Path | None, spec: TaskSpec, session: Session, offset: int) -> tuple[Policy, str]:
+    """Who acts, and what it is called in the replay."""
+    if path is None:
+        from dreamctl.stages.policy import RandomPolicy
+
+        return RandomPolicy(spec, session.seed + offset), "random"
+    from dreamctl.core.provenance import file_hash
+    from dreamctl.stages.agent import check_task
+    from dreamctl.stages.compute import set_up
+    from dreamctl.stages.policy import load_policy
+
+    checkpoint = Checkpoint.load(path)
+    check_task(checkpoint.spec, path, spec, "the environment")
+    actor = load_policy(checkpoint, path, set_up(session), action="sample", seed=session.seed + offset)
+    return actor, f"{path} sha256={file_hash(path)} updates={checkpoint.updates}"
+
+
+def _steps_there(out: Path, session: Session) -> int:
+    """Environment steps that an appended or resumed replay holds already."""
+    there = places(out) if session.existing in ("append", "resume") else []
+    return open_replay(there).env_steps if there else 0

@@ -1,0 +1,61 @@
+"""Where and how precisely a stage computes, decided once and recorded."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from dreamctl.core.errors import UsageError
+from dreamctl.core.session import Session
+
+
+@dataclass(frozen=True)
+class Compute:
+    """What `auto` chose.
+
+    Attributes:
+        device: of all tensors.
+        precision: of matrix products.
+        threads: torch threads.
+    """
+
+    device: torch.device
+    precision: str
+    threads: int
+
+    def to_json(self) -> dict[str, object]:
+        """For provenance."""
+        return {"device": str(self.device), "precision": self.precision, "threads": self.threads}
+
+
+def set_up(session: Session) -> Compute:
+    """Choose device and threads, and seed torch; the same seed, inputs and thread count on CPU then give the same bytes.
+
+    Raises:
+        UsageError: a device that is not there, or a precision that is not known.
+    """
+    if session.precision not in ("auto", "fp32"):
+        raise UsageError(f"--precision {session.precision}: is not known; known: auto, fp32")
+    device = _device(session.device)
+    if session.threads is not None:
+        torch.set_num_threads(session.threads)
+    torch.manual_seed(session.seed)
+    return Compute(device, "fp32", torch.get_num_threads())
+
+
+def generator(compute: Compute, seed: int, *position: int) -> torch.Generator:
+    """Noise that is a pure function of the seed and a position such as the number of an update, so that resuming needs no state."""
+    mixed = int(np.random.SeedSequence([seed, *position]).generate_state(1, np.uint64)[0])
+    return torch.Generator(compute.device).manual_seed(mixed >> 1)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    kind = name.partition(":")[0]
+    if kind not in there:
+        raise UsageError(f"--device {name}: is not known; known: auto, {', '.join(there)}")
+    if not there[kind]:
+        raise UsageError(f"--device {name}: is not available here; available: {', '.join(k for k, ok in there.items() if ok)}")
+    return torch.device(name)

@@ -1,0 +1,29 @@
+"""The environments that a stage acts in."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dreamctl.core.errors import UsageError
+from dreamctl.core.experience import TaskSpec
+from dreamctl.envs.discovery import build_suite, load_suite
+from dreamctl.envs.driver import Environments, make_envs, task_spec
+from dreamctl.envs.suite import Suite
+from dreamctl.stages.experiment import EnvConfig
+
+
+@contextmanager
+def environments(config: EnvConfig, frames: bool, lanes: int = 0) -> Iterator[tuple[Suite, Environments, TaskSpec]]:
+    """The suite, its lanes and their spec; closed when left.
+
+    Raises:
+        UsageError: no environment was named, or an unknown one.
+    """
+    if not config.task:
+        raise UsageError("env.task: no environment was named; give ENV such as CartPole-v1, or --set env.task=")
+    suite = build_suite(load_suite(config.suite), config.options)
+    mode = "rgb_array" if frames else None
+    envs = make_envs(suite, config.task, lanes or config.num_envs, render_mode=mode, vectorize=config.vectorize)
+    try:
+        yield suite, envs, task_spec(suite, config.task, envs)
+    finally:
+        envs.close()

@@ -1,0 +1,241 @@
+"""The experiment: its sections, composed from the parts' own config classes, and how layers of plain values become one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dreamctl.actor_critic.model import ActorCriticConfig
+from dreamctl.core.config import Layer, Merged, Values, build, merge, to_plain
+from dreamctl.core.errors import UsageError
+from dreamctl.nn.optim import LaProp, Optimizer
+from dreamctl.replay.sampler import ReplayConfig
+from dreamctl.world_model.model import WorldModelConfig
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """Section `env`.
+
+    Attributes:
+        suite, task: as in `suite:task` on the command line.
+        num_envs: lanes that act at once.
+        vectorize: `async` gives each lane a process; `auto` does so where a step takes over a millisecond.
+        options: the suite's own, beside these keys.
+    """
+
+    suite: str = "gym"
+    task: str = ""
+    num_envs: int = 1
+    vectorize: Literal["auto", "sync", "async"] = "auto"
+    options: Mapping[str, object] = field(default_factory=dict, metadata={"rest": True})
+
+    @property
+    def name(self) -> str:
+        """As it is written on the command line."""
+        return f"{self.suite}:{self.task}"
+
+
+@dataclass(frozen=True)
+class CollectConfig:
+    """Section `collect`.
+
+    Attributes:
+        steps: actions to take; reset rows do not count.
+        episodes: stop after so many complete episodes instead.
+        seal_steps, shard_mb: a lane's shard is sealed at so many rows or megabytes, whichever comes first.
+        frame_size: short side of stored pictures, with `--frames`.
+    """
+
+    steps: int = 1000
+    episodes: int | None = None
+    seal_steps: int = 256
+    shard_mb: int = 32
+    frame_size: int = 200
+
+
+@dataclass(frozen=True)
+class TrainWMConfig:
+    """Section `train_wm`.
+
+    Attributes:
+        updates: gradient updates.
+        holdout: share of the episodes that is never trained on; the same losses are reported on it.
+        holdout_batches: batches of a report.
+        log_every, checkpoint_every: updates between two lines of metrics, and between two checkpoints.
+    """
+
+    updates: int = 1000
+    holdout: float = 0.1
+    holdout_batches: int = 4
+    log_every: int = 50
+    checkpoint_every: int = 500
+
+
+@dataclass(frozen=True)
+class TrainACConfig:
+    """Section `train_ac`.
+
+    Attributes:
+        updates: gradient updates.
+        log_every, checkpoint_every: updates between two lines of metrics, and between two checkpoints.
+    """
+
+    updates: int = 1000
+    log_every: int = 50
+    checkpoint_every: int = 500
+
+
+@dataclass(frozen=True)
+class ImagineConfig:
+    """Section `imagine`.
+
+    Attributes:
+        actions: who acts in a dream; `auto` is `recorded` for a world model and `policy` for an agent.
+        action: the constant action, in environment units, with `constant`.
+        file: a .npy file of actions (horizon, *action) in environment units, with `file`.
+        episodes: how many dreams.
+        context: rows that are observed before the dream begins, the start included.
+        horizon: steps dreamt.
+        end: a dream ends where its continue probability, discount divided out, is below 0.5, or where a draw says so, or never.
+    """
+
+    actions: Literal["auto", "recorded", "policy", "mode", "random", "constant", "file"] = "auto"
+    action: tuple[float, ...] = ()
+    file: str = ""
+    episodes: int = 5
+    context: int = 8
+    horizon: int = 64
+    end: Literal["threshold", "sample", "never"] = "threshold"
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Section `eval`.
+
+    Attributes:
+        episodes: how many, each from its own seed.
+        num_envs: lanes at once; 0 means one for each episode, at most 20.
+        action: sampled as DreamerV3 does, or the likeliest.
+        frame_size: short side of stored pictures, with `--frames`.
+    """
+
+    episodes: int = 20
+    num_envs: int = 0
+    action: Literal["sample", "mode"] = "sample"
+    frame_size: int = 200
+
+    @property
+    def lanes(self) -> int:
+        """Lanes at once."""
+        return self.num_envs or min(self.episodes, 20)
+
+
+@dataclass(frozen=True)
+class RenderConfig:
+    """Section `render`.
+
+    Attributes:
+        fps: rows shown a second.
+        episodes: at most so many of the file's episodes.
+        max_steps: at most so many steps of each.
+        size: long side of a picture in pixels.
+        hold: seconds that the last row of an episode stays.
+        view: `auto` shows pictures where there are any; `traces` shows vectors as traces even so.
+    """
+
+    fps: int = 20
+    episodes: int = 5
+    max_steps: int = 400
+    size: int = 300
+    hold: float = 1.2
+    view: Literal["auto", "traces"] = "auto"
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Section `run`.
+
+    Attributes:
+        steps: environment steps in all, the random ones included.
+        prefill: random steps before the first update.
+        train_ratio: replayed steps an environment step.
+        eval_every: environment steps between two evaluations, which choose the best checkpoint.
+        eval_episodes: episodes of such an evaluation; the final one is `eval.episodes`, on other seeds.
+        log_every: updates between two lines of metrics.
+    """
+
+    steps: int = 10_000
+    prefill: int = 1000
+    train_ratio: float = 32.0
+    eval_every: int = 1000
+    eval_episodes: int = 10
+    log_every: int = 50
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that says which experiment it is; how it is run is in the session."""
+
+    env: EnvConfig = field(default_factory=EnvConfig)
+    collect: CollectConfig = field(default_factory=CollectConfig)
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+    world_model: WorldModelConfig = field(default_factory=WorldModelConfig)
+    actor_critic: ActorCriticConfig = field(default_factory=ActorCriticConfig)
+    optimizer: Optimizer = field(default_factory=LaProp)
+    train_wm: TrainWMConfig = field(default_factory=TrainWMConfig)
+    train_ac: TrainACConfig = field(default_factory=TrainACConfig)
+    imagine: ImagineConfig = field(default_factory=ImagineConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    render: RenderConfig = field(default_factory=RenderConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+
+SECTIONS = tuple(Experiment.__dataclass_fields__)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """An experiment and where each of its values came from."""
+
+    experiment: Experiment
+    merged: Merged = field(default_factory=Merged)
+
+    @property
+    def plain(self) -> Values:
+        """The experiment as plain values, complete: what artefacts record."""
+        plain: Values = to_plain(self.experiment)
+        return plain
+
+
+def resolve(layers: Sequence[Layer]) -> Resolved:
+    """The experiment that layers of plain values make, later over earlier, over the dataclass defaults.
+
+    Raises:
+        UsageError: an unknown key or a value of a wrong type.
+    """
+    merged = merge(layers)
+    return Resolved(build(Experiment, merged.values), merged)
+
+
+def recorded(config: Values) -> Resolved:
+    """The experiment that an artefact recorded."""
+    return resolve([Layer("recorded", config)])
+
+
+def check_same_section(section: str, given: Resolved, kept: Resolved, where: str) -> None:
+    """Refuse explicit options that contradict what an artefact was made with.
+
+    Raises:
+        UsageError: names the first key of the section that differs.
+    """
+    new, old = _leaves(to_plain(getattr(given.experiment, section))), _leaves(to_plain(getattr(kept.experiment, section)))
+    for key in given.merged.origins:
+        head, _, rest = key.partition(".")
+        if head == section and new.get(rest) != old.get(rest):
+            raise UsageError(f"{key}: is {new.get(rest)!r} here, {where} was made with {old.get(rest)!r}; leave it out or start anew")
+
+
+def _leaves(plain: object, path: str = "") -> dict[str, object]:
+    if not isinstance(plain, Mapping):
+        return {path: plain}
+    return {key: leaf for name, part in plain.items() for key, leaf in _leaves(part, f"{path}.{name}" if path else str(name)).items()}

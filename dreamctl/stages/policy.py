@@ -1,0 +1,124 @@
+"""How something acts in a real environment."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from gymnasium import spaces as gym_spaces
+from numpy.typing import NDArray
+
+from dreamctl.actor_critic.model import ActorCritic
+from dreamctl.core.checkpoint import Checkpoint
+from dreamctl.core.experience import Array, TaskSpec
+from dreamctl.core.session import Session
+from dreamctl.core.spaces import ActionCodec, flat_values
+from dreamctl.core.tensors import LatentState
+from dreamctl.replay.origin import observation_space
+from dreamctl.stages.agent import load_actor_critic, load_world_model
+from dreamctl.stages.compute import Compute, generator, set_up
+from dreamctl.world_model.model import WorldModel
+
+
+class RandomPolicy:
+    """Uniform actions; standard normal where a Box has no bound."""
+
+    def __init__(self, spec: TaskSpec, seed: int) -> None:
+        self.codec = ActionCodec(spec.action)
+        self.noise = np.random.default_rng([seed, 0])
+
+    def act(self, observation: Mapping[str, Array], is_first: NDArray[np.bool_]) -> Array:  # noqa: ARG002
+        """(N, *action) in environment units, whatever was observed."""
+        lanes = len(is_first)
+        space = self.codec.space
+        if isinstance(space, gym_spaces.Discrete):
+            return np.asarray(self.noise.integers(space.start, space.start + space.n, lanes), np.int64)
+        assert isinstance(space, gym_spaces.Box)
+        bounded = (np.isfinite(space.low) & np.isfinite(space.high)).ravel()
+        uniform, normal = self.noise.uniform(-1, 1, (lanes, self.codec.size)), self.noise.standard_normal((lanes, self.codec.size))
+        return self.codec.decode(np.where(bounded, uniform, normal).astype(np.float32))
+
+
+class DreamPolicy:
+    """The actor on the world model's posterior states; remembers a latent state and the last action for each lane."""
+
+    def __init__(
+        self,
+        world_model: WorldModel,
+        actor_critic: ActorCritic,
+        spec: TaskSpec,
+        compute: Compute,
+        *,
+        action: Literal["sample", "mode"] = "sample",
+        seed: int = 0,
+    ) -> None:
+        self.world_model, self.actor_critic, self.spec = world_model, actor_critic, spec
+        self.codec = ActionCodec(spec.action)
+        self.action, self.device = action, compute.device
+        self.generator = generator(compute, seed, 1)
+        self.state: LatentState | None = None
+        self.prev_action = torch.zeros(0)
+
+    @torch.no_grad()
+    def act(self, observation: Mapping[str, Array], is_first: NDArray[np.bool_]) -> Array:
+        """(N, *action) in environment units from name -> (N, ...); lanes restart where `is_first`."""
+        lanes = len(is_first)
+        vectors = {name: torch.from_numpy(flat_vectors(column, lanes)).to(self.device) for name, column in observation.items()}
+        if self.state is None or len(self.state.h) != lanes:
+            like = next(iter(vectors.values()))
+            self.state = self.world_model.rssm.initial(lanes, like)
+            self.prev_action = like.new_zeros(lanes, self.codec.size)
+        embedding = self.world_model.encoder(self.world_model.scaler(vectors)).unsqueeze(1)
+        noise = self.world_model.config.latent.noise((lanes, 1), self.generator)
+        first = torch.from_numpy(is_first).to(self.device).unsqueeze(1)
+        state, _ = self.world_model.rssm.observe(self.state, embedding, self.prev_action.unsqueeze(1), first, noise=noise)
+        self.state = state.flatten()
+        belief = self.actor_critic.policy(self.state.features)
+        sample = self.action == "sample"
+        self.prev_action = belief.sample(self.actor_critic.noise((lanes,), self.generator)) if sample else belief.mode
+        numbers: NDArray[np.float32] = self.prev_action.cpu().numpy()
+        return self.codec.decode(numbers)
+
+
+class Agent:
+    """An agent checkpoint as a policy for one environment: `load("agent.ckpt").act(observation)`."""
+
+    def __init__(self, policy: DreamPolicy, space: gym_spaces.Space[object]) -> None:
+        self.policy, self.space = policy, space
+        self._is_first = True
+
+    def reset(self) -> None:
+        """Forget the episode; call it whenever the environment was reset."""
+        self._is_first = True
+
+    def act(self, observation: object) -> Array:
+        """The action for one observation, as the environment gives and takes them."""
+        batch = {name: np.asarray(value)[None] for name, value in flat_values(self.space, observation).items()}
+        action = self.policy.act(batch, np.array([self._is_first]))[0]
+        self._is_first = False
+        return action
+
+
+def load(path: str | Path, *, action: Literal["sample", "mode"] = "sample", seed: int = 0, device: str = "auto") -> Agent:
+    """An agent checkpoint as a policy.
+
+    Raises:
+        InputError: the file is missing, corrupt, or holds no agent.
+    """
+    path = Path(path)
+    compute = set_up(Session(seed=seed, device=device))
+    policy = load_policy(Checkpoint.load(path), path, compute, action=action, seed=seed)
+    return Agent(policy, observation_space(policy.spec))
+
+
+def load_policy(checkpoint: Checkpoint, path: Path, compute: Compute, *, action: Literal["sample", "mode"], seed: int) -> DreamPolicy:
+    """The policy inside an agent checkpoint."""
+    world_model = load_world_model(checkpoint, path, compute)
+    actor_critic = load_actor_critic(checkpoint, path, world_model, compute)
+    return DreamPolicy(world_model, actor_critic, checkpoint.spec, compute, action=action, seed=seed)
+
+
+def flat_vectors(column: Array, *lead: int) -> NDArray[np.float32]:
+    """(*lead, ...) -> (*lead, size) float32: how a network takes a Box."""
+    return np.asarray(column, np.float32).reshape(*lead, -1)

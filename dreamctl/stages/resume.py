@@ -1,0 +1,93 @@
+"""Taking up interrupted training: where unfinished checkpoints lie, and what must be as it was."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from dreamctl.core.checkpoint import Checkpoint
+from dreamctl.core.errors import InputError
+from dreamctl.core.session import Session
+from dreamctl.stages.experiment import Resolved, check_same_section, recorded
+from dreamctl.stages.output import check_output
+
+
+class CheckpointFile:
+    """The checkpoint that a training stage writes.
+
+    A new one is written in place as training goes. One that replaces an older file grows in NAME.partial beside it and takes its name
+    only when it is complete, so that the older one may be an input of the same command.
+
+    Args:
+        out: its final path.
+        session: whether to resume or to overwrite.
+
+    Raises:
+        UsageError: it exists and the session does not say what to do.
+    """
+
+    def __init__(self, out: Path, session: Session) -> None:
+        self.check(out, session)
+        self.out, self._partial = out, out.with_name(f"{out.name}.partial")
+        if session.existing != "resume":
+            self._partial.unlink(missing_ok=True)
+        replaces = session.existing == "overwrite" and out.exists()
+        self.growing = self._partial if replaces or self._partial.exists() else out
+
+    @staticmethod
+    def check(out: Path, session: Session) -> None:
+        """Refuse an output that exists, unless the session says what to do."""
+        check_output(out, session)
+
+    def unfinished(self, kind: str, session: Session) -> Checkpoint | None:
+        """What an interrupted run of the same command left, when the session resumes.
+
+        Raises:
+            InputError: the file is of another kind.
+        """
+        if session.existing != "resume" or not self.growing.exists():
+            return None
+        checkpoint = Checkpoint.load(self.growing)
+        if checkpoint.kind != kind or "done" not in checkpoint.state:
+            raise InputError(f"{self.growing}: was not written by this command; give its own output, or another --out")
+        return checkpoint
+
+    def start(self, before: Checkpoint | None, init: Path | None) -> tuple[Checkpoint | None, Path]:
+        """The checkpoint to begin from and its path: what was interrupted, otherwise `--init`, otherwise None."""
+        if before is not None:
+            return before, self.growing
+        return (None, self.out) if init is None else (Checkpoint.load(init), init)
+
+    def save(self, checkpoint: Checkpoint, *, complete: bool) -> Path:
+        """Write the state so far; returns where it is."""
+        checkpoint.save(self.out if complete else self.growing)
+        if complete:
+            self._partial.unlink(missing_ok=True)
+        return self.out
+
+
+def take_up(
+    before: Checkpoint, path: Path, given: Resolved, session: Session, sections: Sequence[str], inputs: Mapping[str, str]
+) -> tuple[Resolved, Session]:
+    """The experiment and the seed that the interrupted run had; budgets may be given anew.
+
+    Args:
+        before: what it left.
+        path: where that is.
+        given: the experiment as asked for now.
+        session: how it is run now.
+        sections: of the experiment that must be as they were.
+        inputs: name -> content hash, which must be as they were.
+
+    Raises:
+        UsageError: an option contradicts what was recorded.
+        InputError: an input has changed.
+    """
+    kept = recorded(before.config)
+    for section in sections:
+        check_same_section(section, given, kept, str(path))
+    for name, content in inputs.items():
+        if before.state["inputs"].get(name) != content:
+            raise InputError(f"{path}: its {name} has changed since it was interrupted; start anew with --init {path} and another --out")
+    changed = {origin.partition(".")[0] for origin in given.merged.origins}
+    budgets = {name: getattr(given.experiment, name) for name in ("train_wm", "train_ac") if name in changed}
+    return Resolved(replace(kept.experiment, **budgets), given.merged), replace(session, seed=before.state["seed"])

@@ -1,0 +1,136 @@
+"""`train-ac`: an actor and a critic in the dreams of a frozen world model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dreamctl.core.checkpoint import Checkpoint
+from dreamctl.core.metrics import Metrics, metrics_path
+from dreamctl.core.provenance import file_hash, provenance
+from dreamctl.core.session import Session
+from dreamctl.replay.reader import open_replay
+from dreamctl.replay.sampler import WindowSampler
+from dreamctl.stages.agent import (
+    check_task,
+    load_optimizer,
+    load_weights,
+    load_world_model,
+    new_actor_critic,
+    optimizer_of,
+    part_of,
+    weights_of,
+)
+from dreamctl.stages.compute import Compute, set_up
+from dreamctl.stages.experiment import Resolved, check_same_section, recorded
+from dreamctl.stages.learner import Learner
+from dreamctl.stages.plan import Plan
+from dreamctl.stages.resume import CheckpointFile, take_up
+from dreamctl.stages.training import Trainer, TrainResult, train, training_plan
+
+SECTIONS = ("replay", "actor_critic", "optimizer")
+
+
+@dataclass(frozen=True)
+class FrozenModel:
+    """A checkpoint whose world model is dreamt in and not changed."""
+
+    checkpoint: Checkpoint
+    path: Path
+
+    def settle(self, resolved: Resolved) -> Resolved:
+        """The experiment with this world model's own config.
+
+        Raises:
+            UsageError: an explicit option of section world_model contradicts it.
+        """
+        kept = recorded(self.checkpoint.config)
+        check_same_section("world_model", resolved, kept, str(self.path))
+        return Resolved(replace(resolved.experiment, world_model=kept.experiment.world_model), resolved.merged)
+
+    def learner(self, resolved: Resolved, compute: Compute) -> Learner:
+        """A fresh actor and critic on it."""
+        world_model = load_world_model(self.checkpoint, self.path, compute).requires_grad_(False)
+        actor_critic = new_actor_critic(resolved.experiment, world_model, self.checkpoint.spec, compute)
+        return Learner(world_model, actor_critic, resolved.experiment.optimizer)
+
+
+def train_ac(resolved: Resolved, world_model: Path, replays: Sequence[Path], out: Path, init: Path | None, session: Session) -> TrainResult:
+    """Train an actor and a critic and write them, with their world model, as an agent checkpoint.
+
+    Args:
+        resolved: the experiment; sections replay, actor_critic, optimizer and train_ac.
+        world_model: a checkpoint of either kind.
+        replays: files or folders, for the start states and the replay value loss.
+        out: the checkpoint.
+        init: an agent whose actor, critic, slow critic, normaliser and optimizer to start from.
+        session: how it is run.
+
+    Raises:
+        UsageError, InputError, TrainingDiverged, OutputError, StoppedEarly, Interrupted: as DESIGN section 5 says.
+    """
+    target = CheckpointFile(out, session)
+    frozen = FrozenModel(Checkpoint.load(world_model), world_model)
+    replay = open_replay(replays)
+    check_task(replay.spec, replays[0], frozen.checkpoint.spec, world_model)
+    inputs = {"replay": replay.content_hash(), "world model": file_hash(world_model)}
+    before = target.unfinished("agent", session)
+    if before is not None:
+        resolved, session = take_up(before, target.growing, resolved, session, SECTIONS, inputs)
+    resolved = frozen.settle(resolved)
+    config, compute = resolved.experiment.train_ac, set_up(session)
+    sampler = WindowSampler(replay, resolved.experiment.replay, session.seed)
+    sampler.check()
+    learner = frozen.learner(resolved, compute)
+    assert learner.actor_critic is not None
+    start, start_path = target.start(before, init)
+    if start is not None:
+        check_task(start.spec, start_path, replay.spec, replay.name)
+        load_weights(learner.actor_critic, part_of(start, "actor_critic", start_path), start_path)
+        load_optimizer(learner, start.optimizer, start_path)
+    done = before.state["done"] if before is not None else 0
+    trainer = Trainer(learner, sampler, replay.spec, compute, session.seed, offset=learner.steps("actor_critic") - done)
+    origin = provenance(session, compute.to_json(), inputs)
+    weights = weights_of(learner.world_model)
+
+    def save(behind: int) -> Path:
+        checkpoint = Checkpoint(
+            kind="agent",
+            updates=trainer.offset + behind,
+            env_steps=replay.env_steps,
+            config=resolved.plain,
+            spec=replay.spec,
+            weights=weights | weights_of(actor_critic=learner.actor_critic),
+            # The world model's own optimizer travels along, so that `train-wm --init` of this agent goes on without a second warm-up.
+            optimizer={**frozen.checkpoint.optimizer, **optimizer_of(learner)},
+            state={"done": behind, "seed": session.seed, "inputs": inputs},
+            provenance=origin,
+        )
+        return target.save(checkpoint, complete=behind == config.updates)
+
+    with Metrics(metrics_path(out), session.tensorboard, resume_at=done) as metrics:
+        figures = train(
+            trainer,
+            done=done,
+            updates=config.updates,
+            every=(config.log_every, config.checkpoint_every),
+            metrics=metrics,
+            session=session,
+            save=save,
+            label="train-ac",
+        )
+    return TrainResult(out, config.updates, trainer.offset + config.updates, replay.env_steps, figures)
+
+
+def plan(resolved: Resolved, world_model: Path, replays: Sequence[Path], out: Path, init: Path | None, session: Session) -> Plan:
+    """What `train_ac` would do."""
+    CheckpointFile.check(out, session)
+    frozen = FrozenModel(Checkpoint.load(world_model), world_model)
+    replay = open_replay(replays)
+    check_task(replay.spec, replays[0], frozen.checkpoint.spec, world_model)
+    resolved, compute = frozen.settle(resolved), set_up(session)
+    WindowSampler(replay, resolved.experiment.replay, session.seed).check()
+    learner = frozen.learner(resolved, compute)
+    if init is not None:
+        assert learner.actor_critic is not None
+        load_weights(learner.actor_critic, part_of(Checkpoint.load(init), "actor_critic", init), init)
+    return training_plan(learner, replay, resolved.experiment.train_ac.updates, out, compute) + {"world model": str(world_model)}

@@ -1,0 +1,110 @@
+"""`train-wm`: a world model from replays."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from dreamctl.core.checkpoint import Checkpoint
+from dreamctl.core.metrics import Metrics, metrics_path
+from dreamctl.core.provenance import provenance
+from dreamctl.core.session import Session
+from dreamctl.replay.reader import Replay, open_replay
+from dreamctl.replay.sampler import WindowSampler
+from dreamctl.stages.agent import check_task, load_optimizer, load_weights, new_world_model, optimizer_of, weights_of
+from dreamctl.stages.compute import set_up
+from dreamctl.stages.experiment import Experiment, Resolved
+from dreamctl.stages.learner import Learner
+from dreamctl.stages.plan import Plan
+from dreamctl.stages.resume import CheckpointFile, take_up
+from dreamctl.stages.training import Trainer, TrainResult, fit_scaling, train, training_plan
+
+SECTIONS = ("replay", "world_model", "optimizer")
+
+
+def train_wm(resolved: Resolved, replays: Sequence[Path], out: Path, init: Path | None, session: Session) -> TrainResult:
+    """Train a world model and write its checkpoint.
+
+    Args:
+        resolved: the experiment; sections replay, world_model, optimizer and train_wm.
+        replays: files or folders.
+        out: the checkpoint.
+        init: a checkpoint of either kind whose world model, normalisers and optimizer to start from.
+        session: how it is run.
+
+    Raises:
+        UsageError, InputError, TrainingDiverged, OutputError, StoppedEarly, Interrupted: as DESIGN section 5 says.
+    """
+    target = CheckpointFile(out, session)
+    replay = open_replay(replays)
+    inputs = {"replay": replay.content_hash()}
+    before = target.unfinished("world_model", session)
+    if before is not None:
+        resolved, session = take_up(before, target.growing, resolved, session, SECTIONS, inputs)
+    config, compute = resolved.experiment.train_wm, set_up(session)
+    kept, held = replay.split(config.holdout)
+    sampler = WindowSampler(kept, resolved.experiment.replay, session.seed)
+    sampler.check()
+    learner = Learner(new_world_model(resolved.experiment, replay.spec, compute), None, resolved.experiment.optimizer)
+    start, start_path = target.start(before, init)
+    if start is not None:
+        check_task(start.spec, start_path, replay.spec, replay.name)
+        load_weights(learner.world_model, start.weights["world_model"], start_path)
+        load_optimizer(learner, start.optimizer, start_path)
+    fit_scaling(learner.world_model, kept)
+    done = before.state["done"] if before is not None else 0
+    trainer = Trainer(learner, sampler, replay.spec, compute, session.seed, offset=learner.steps("world_model") - done)
+    origin = provenance(session, compute.to_json(), inputs)
+
+    def save(behind: int) -> Path:
+        checkpoint = Checkpoint(
+            kind="world_model",
+            updates=trainer.offset + behind,
+            env_steps=replay.env_steps,
+            config=resolved.plain,
+            spec=replay.spec,
+            weights=weights_of(learner.world_model),
+            optimizer=optimizer_of(learner),
+            state={"done": behind, "seed": session.seed, "inputs": inputs},
+            provenance=origin,
+        )
+        return target.save(checkpoint, complete=behind == config.updates)
+
+    with Metrics(metrics_path(out), session.tensorboard, resume_at=done) as metrics:
+        figures = train(
+            trainer,
+            done=done,
+            updates=config.updates,
+            every=(config.log_every, config.checkpoint_every),
+            metrics=metrics,
+            session=session,
+            save=save,
+            label="train-wm",
+            report=_holdout(trainer, held, resolved.experiment),
+        )
+    return TrainResult(out, config.updates, trainer.offset + config.updates, replay.env_steps, figures)
+
+
+def plan(resolved: Resolved, replays: Sequence[Path], out: Path, init: Path | None, session: Session) -> Plan:
+    """What `train_wm` would do."""
+    CheckpointFile.check(out, session)
+    replay = open_replay(replays)
+    experiment = resolved.experiment
+    kept, held = replay.split(experiment.train_wm.holdout)
+    WindowSampler(kept, experiment.replay, session.seed).check()
+    compute = set_up(session)
+    learner = Learner(new_world_model(experiment, replay.spec, compute), None, experiment.optimizer)
+    if init is not None:
+        start = Checkpoint.load(init)
+        check_task(start.spec, init, replay.spec, replay.name)
+        load_weights(learner.world_model, start.weights["world_model"], init)
+    return training_plan(learner, replay, experiment.train_wm.updates, out, compute) + {"held out": f"{len(held.episodes())} episodes"}
+
+
+def _holdout(trainer: Trainer, held: Replay, experiment: Experiment) -> Callable[[], dict[str, float]]:
+    """Losses on the held-out episodes, in windows as long as the longest run of them allows; nothing where too few are held out."""
+    rows = max((len(stream) for stream in held.streams), default=0)
+    if rows < 2 or experiment.train_wm.holdout_batches == 0:
+        return dict
+    config = replace(experiment.replay, batch_length=min(experiment.replay.batch_length, rows))
+    sampler = WindowSampler(held, config, trainer.seed)
+    return lambda: trainer.holdout(sampler, experiment.train_wm.holdout_batches)

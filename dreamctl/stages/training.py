@@ -1,0 +1,203 @@
+"""The loop that `train-wm`, `train-ac` and `run` share around the learner: batches, noise, metrics, checkpoints, stopping."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dreamctl.core.errors import TrainingDiverged
+from dreamctl.core.experience import TaskSpec, Windows
+from dreamctl.core.metrics import Metrics
+from dreamctl.core.session import Session
+from dreamctl.core.spaces import ActionCodec
+from dreamctl.core.tensors import Batch
+from dreamctl.replay.reader import Replay
+from dreamctl.replay.sampler import WindowSampler
+from dreamctl.stages.compute import Compute, generator
+from dreamctl.stages.learner import Learner
+from dreamctl.stages.plan import Plan
+from dreamctl.stages.policy import flat_vectors
+from dreamctl.world_model.model import WorldModel
+
+HOLDOUT_NOISE = 1
+
+
+@dataclass
+class Trainer:
+    """A learner with its data: every update is a pure function of the seed, its number and what the replay then holds.
+
+    Attributes:
+        offset: updates behind the checkpoint that the learner began from; numbers go on from there, so that no batch is drawn twice.
+    """
+
+    learner: Learner
+    sampler: WindowSampler
+    spec: TaskSpec
+    compute: Compute
+    seed: int
+    offset: int = 0
+    _pending: list[dict[str, Tensor]] = field(default_factory=list)
+
+    def update(self, number: int) -> None:
+        """Gradient update `number` of this run, counted from 0."""
+        number += self.offset
+        windows = self.sampler.sample(number)
+        batch = to_batch(windows, self.spec, self.compute.device)
+        size, length = batch.reward.shape
+        noise = self.learner.noise(size, length, generator(self.compute, self.seed, 0, number))
+        start = self.learner.world_model.rssm.initial(len(batch.reward), batch.reward)
+        self._pending.append(self.learner.update(batch, start, noise))
+
+    def figures(self) -> dict[str, float]:
+        """Means over the updates since the last call, fetched from the device at once.
+
+        Raises:
+            TrainingDiverged: one of them is not finite; the update that made it so is behind us, so the state is worth nothing.
+        """
+        if not self._pending:
+            return {}
+        names = list(self._pending[0])
+        means = torch.stack([torch.stack([figures[name] for name in names]) for figures in self._pending]).mean(0).tolist()
+        self._pending.clear()
+        found = dict(zip(names, means, strict=True))
+        bad = [name for name, value in found.items() if not np.isfinite(value)]
+        if bad:
+            raise TrainingDiverged(f"training: {', '.join(bad[:3])} became non-finite; lower optimizer.learning_rate or look at the data")
+        return found
+
+    @torch.no_grad()
+    def holdout(self, sampler: WindowSampler, batches: int) -> dict[str, float]:
+        """The world model's loss terms on other data, by the same names with `holdout/` in front; the same batches every time."""
+        world_model = self.learner.world_model
+        sums: dict[str, float] = {}
+        for number in range(batches):
+            batch = to_batch(sampler.sample(number), self.spec, self.compute.device)
+            noise = world_model.config.latent.noise(tuple(batch.reward.shape), generator(self.compute, self.seed, HOLDOUT_NOISE, number))
+            observed = world_model.observe(world_model.rssm.initial(len(batch.reward), batch.reward), batch, noise=noise)
+            for name, term in world_model.losses(observed, batch)[0].items():
+                sums[name] = sums.get(name, 0.0) + float(term.mean()) / batches
+        return {f"holdout/{name}": value for name, value in sums.items()}
+
+
+def train(
+    trainer: Trainer,
+    *,
+    done: int,
+    updates: int,
+    every: tuple[int, int],
+    metrics: Metrics,
+    session: Session,
+    save: Callable[[int], Path],
+    label: str,
+    report: Callable[[], dict[str, float]] = dict,
+) -> dict[str, float]:
+    """Updates `done` to `updates`, saving on the way and when asked to stop; returns the last figures.
+
+    Args:
+        trainer: what learns.
+        done: updates behind us.
+        updates: of the whole run.
+        every: updates between two lines of metrics, and between two checkpoints.
+        metrics: where figures go.
+        session: progress and the wish to stop.
+        save: write the checkpoint after so many updates; returns where it is.
+        label: of the progress bar.
+        report: further figures for each line of metrics.
+
+    Raises:
+        StoppedEarly, Interrupted: state is saved.
+        TrainingDiverged: the last checkpoint before is kept.
+    """
+    log_every, checkpoint_every = every
+    figures: dict[str, float] = {}
+    session.progress.start(label, updates)
+    for number in range(done, updates):
+        trainer.update(number)
+        behind, last = number + 1, number + 1 == updates
+        stop = session.stop.requested() and not last
+        due = stop or last or behind % checkpoint_every == 0
+        if due or behind % log_every == 0:
+            figures = trainer.figures() | report()
+            metrics.write(updates=behind, **figures)
+        session.progress.update(behind, loss=figures.get("loss", float("nan")))
+        if due:
+            saved = save(behind)
+        if stop:
+            raise session.stop.error(saved, f"update {behind} of {updates}")
+    return figures
+
+
+def fit_scaling(world_model: WorldModel, replay: Replay) -> None:
+    """Let the world model take the statistics of its vectors from every row that is there, if it has none yet."""
+    columns = [stream.columns for stream in replay.streams if len(stream)]
+    names = world_model.scaler.names
+    rows = {name: np.concatenate([flat_vectors(c[f"observation/{name}"], len(c["reward"])) for c in columns]) for name in names}
+    world_model.scaler.fit({name: torch.from_numpy(vectors) for name, vectors in rows.items()})
+
+
+def to_batch(windows: Windows, spec: TaskSpec, device: torch.device) -> Batch:
+    """Windows as tensors: vectors flattened, actions as the numbers that networks read."""
+    lead = windows.reward.shape
+    codec = ActionCodec(spec.action)
+    prev_action = codec.encode(windows.prev_action)
+    prev_action[windows.is_first] = 0  # nothing led here, which is not the same as choice number 0
+
+    def tensor(array: np.ndarray) -> Tensor:  # type: ignore[type-arg]
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+    return Batch(
+        observation={name: tensor(flat_vectors(column, *lead)) for name, column in windows.observation.items()},
+        prev_action=tensor(prev_action),
+        reward=tensor(windows.reward.astype(np.float32)),
+        is_first=tensor(windows.is_first),
+        is_last=tensor(windows.is_last),
+        terminated=tensor(windows.terminated),
+    )
+
+
+def training_plan(learner: Learner, replay: Replay, updates: int, out: Path, compute: Compute) -> Plan:
+    """What training would do: data, parameters, memory and disk."""
+    count = sum(parameter.numel() for parameter in learner.parameters)
+    return Plan(
+        {
+            "replay": f"{replay.name}: {replay.env_steps} steps of {replay.spec.name}",
+            "updates": str(updates),
+            "parameters": f"{count:,} that learn",
+            # Parameters, gradients and two moments in float32; activations come on top.
+            "memory": f"{16 * count / 1e6:.0f} MB for parameters and optimizer",
+            "disk": f"{12 * count / 1e6:.0f} MB a checkpoint",
+            "device": f"{compute.device}, {compute.precision}, {compute.threads} threads",
+            "output": str(out),
+        }
+    )
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished training stage.
+
+    Attributes:
+        path: the checkpoint.
+        updates: of this run.
+        total_updates: with those behind the checkpoint that it began from.
+        env_steps: environment steps in the replay.
+        figures: the last line of metrics.
+    """
+
+    path: Path
+    updates: int
+    total_updates: int
+    env_steps: int
+    figures: dict[str, float]
+
+    def to_json(self) -> dict[str, object]:
+        """As one object."""
+        return {**vars(self), "path": str(self.path)}
+
+    def summary(self) -> str:
+        """For a person."""
+        losses = ", ".join(f"{name.removeprefix('loss/')} {value:.3g}" for name, value in self.figures.items() if name.startswith("loss"))
+        return f"{self.path}: {self.updates} updates on {self.env_steps} environment steps; {losses}"
