@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dreamctl.core.errors import OutputError, UsageError, nearest
+from dreamctl.core.errors import OutputError, UsageError
 from dreamctl.video.film import Film, Frame
 
 Watch = Callable[[int], None]
@@ -25,9 +25,8 @@ def check_format(path: Path) -> None:
     """
     suffix = path.suffix.lower()
     if suffix not in WRITERS:
-        known = ", ".join(WRITERS)
-        hint = nearest(suffix, WRITERS) if suffix else f"; known: {known}"
-        raise UsageError(f"{path}: {f'suffix {suffix!r}' if suffix else 'a name without suffix'} is no picture format{hint}")
+        found = f"suffix {suffix!r}" if suffix else "no suffix"
+        raise UsageError(f"{path}: {found} to tell the format by; known: {', '.join(WRITERS)}")
     if suffix == ".mp4" and find_spec("imageio_ffmpeg") is None:
         raise UsageError(f"{path}: MP4 needs the extra `video` (pip install 'dreamctl[video]'); or write .gif or .webp")
 

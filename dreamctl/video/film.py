@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from PIL import Image
 
@@ -30,7 +31,7 @@ class Film:
     fps: float = 15
     hold: float = 1.2
 
-    @property
+    @cached_property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels."""
         return max(scene.size[0] for scene in self.scenes), max(scene.size[1] for scene in self.scenes)
@@ -42,6 +43,11 @@ class Film:
         for scene in self.scenes:
             for t in range(len(scene)):
                 yield Frame(self._on_paper(scene.draw(t)), self.hold if t == len(scene) - 1 else 1 / self.fps)
+
+    @property
+    def seconds(self) -> float:
+        """How long it takes."""
+        return round(sum((len(scene) - 1) / self.fps + self.hold for scene in self.scenes), 3)
 
     def sample(self, count: int) -> list[Image.Image]:
         """Some of the pictures, evenly spread over all scenes, first and last rows among them."""

@@ -110,17 +110,16 @@ class Panels:
         return ink.fitted(pictures(t), self.side)
 
     def _has_truth(self, t: int) -> bool:
-        return t < (self.context or 0) or self.truth_valid is None or bool(self.truth_valid[t])
+        return self.truth_valid is None or bool(self.truth_valid[t])
 
     def _true_picture(self, t: int) -> Image.Image:
-        """What really happened; context is observed, so it is true as it stands."""
+        """What really happened, or the last of it, faded."""
         assert self.truth is not None
         if self._has_truth(t):
-            observed = t < (self.context or 0) and self.truth_valid is not None and not self.truth_valid[t]
-            return self._picture(self.pictures if observed else self.truth, t)
-        valid = [row for row in range(t) if self._has_truth(row)]
+            return self._picture(self.truth, t)
         blank = Image.new("RGB", self._picture(self.pictures, 0).size, ink.PAPER)
-        return Image.blend(self._true_picture(valid[-1]), blank, 0.7) if valid else blank
+        last = max((row for row in range(t) if self._has_truth(row)), default=None)
+        return blank if last is None else Image.blend(self._picture(self.truth, last), blank, 0.7)
 
     def _put(self, image: Image.Image, left: int, picture: Image.Image, name: str, rim: ink.Colour) -> None:
         ink.text(image, (left + 1, HEADER // 2 - 2), name, 16)

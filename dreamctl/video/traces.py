@@ -53,7 +53,8 @@ class Traces:
         colour = self.colour(t)
         ImageDraw.Draw(image).line((cursor, self._top(0), cursor, self._top(self._shown) - 5), fill=ink.INK, width=1)
         for row in range(self._shown):
-            ink.dot(image, (cursor, self._y(row, self.values[t, row])), 3, colour)
+            if np.isfinite(self.values[t, row]):
+                ink.dot(image, (cursor, self._y(row, self.values[t, row])), 3, colour)
             middle = self._top(row) + (self._lane - 4) / 2
             ink.text(image, (self.width - 2, middle), number(float(self.values[t, row])), 13, colour, anchor="rm")
         if self.context is not None:
