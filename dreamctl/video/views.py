@@ -37,7 +37,7 @@ def view(spec: TaskSpec, episode: Episode, draw: Draw | None, side: int, *, besi
 
 
 def known_truth(episode: Episode) -> tuple[Columns, NDArray[np.bool_]]:
-    """What really happened, and where that is known; context is observed, so it is true as it stands."""
+    """What really happened, and where that is known; context rows without a record are taken as they stand."""
     given = np.zeros(len(episode), bool) if episode.truth_valid is None else np.asarray(episode.truth_valid, bool)
     observed = ~given & (np.arange(len(episode)) < episode.context)
     columns = {}
