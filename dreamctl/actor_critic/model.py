@@ -136,20 +136,20 @@ class ActorCritic(nn.Module):
 
         γ' is the rollout's own discount. The scale S takes in these returns before it is used. Nothing here reaches the world model.
         """
-        features, action = rollout.state.features.detach(), rollout.action.detach()
-        value, slow = self.value(features[:, :-1]), self.slow_value(features[:, :-1])
-        values = torch.cat([value.mean.detach(), self.value(features[:, -1:]).mean.detach()], 1)
+        features = rollout.state.features.detach()
+        # The networks see all H+1 states and the outputs are cut: cutting the features would copy them once a network.
+        value, policy, slow = self.value(features), self.policy(features), self.slow_value(features)[:, :-1]
+        values = value.mean.detach()
         returns = lambda_return(rollout.reward.detach(), rollout.continue_prob.detach(), values, self.config.trace)
         self.return_scaler.update(returns)
         advantage = (returns - values[:, :-1]) / self.return_scaler.scale
         weight = (rollout.continue_prob.detach().cumprod(1) / rollout.discount)[:, :-1]
-        policy = self.policy(features[:, :-1])
-        entropy = policy.entropy()
-        log_prob = policy.log_prob(action[:, :-1])
+        entropy = policy.entropy()[:, :-1]
+        log_prob = policy.log_prob(rollout.action.detach())[:, :-1]
         scales = self.config.loss_scales
         losses = {
             "policy": -scales.policy * weight * (log_prob * advantage + self.config.entropy_scale * entropy),
-            "value": scales.value * weight * self._critic_loss(value, returns, slow),
+            "value": scales.value * weight * self._critic_loss(value.first(returns.shape[1]), returns, slow),
         }
         figures = {
             "return": returns.mean(),

@@ -1,1 +1,1 @@
-"""The command line: parse, call one stage, print its summary."""
+"""The command line: one thin file a command or noun group; each parses, calls one stage and prints its summary."""

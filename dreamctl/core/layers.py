@@ -21,6 +21,11 @@ class Layer:
     source: str
     values: Mapping[str, Any]
 
+    @property
+    def is_preset(self) -> bool:
+        """Whether a preset is its source."""
+        return self.source.startswith("preset ")
+
 
 @dataclass(frozen=True)
 class Merged:

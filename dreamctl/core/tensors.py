@@ -10,7 +10,8 @@ Images are spelled (height, width, 3), so that H is never two things.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -20,8 +21,8 @@ class _ShapeRepr:
     """A repr that shows shapes instead of numbers."""
 
     def __repr__(self) -> str:
-        fields = ", ".join(f"{name}={_shape(value)}" for name, value in vars(self).items())
-        return f"{type(self).__name__}({fields})"
+        shown = ", ".join(f"{field.name}={_shape(getattr(self, field.name))}" for field in fields(self))  # type: ignore[arg-type]
+        return f"{type(self).__name__}({shown})"
 
 
 def _shape(value: object) -> str:
@@ -63,7 +64,7 @@ class LatentState(_ShapeRepr):
     h: Tensor
     z: Tensor
 
-    @property
+    @cached_property
     def features(self) -> Tensor:
         """(..., D+Z), h first."""
         return torch.cat([self.h, self.z], -1)

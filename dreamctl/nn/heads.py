@@ -37,6 +37,9 @@ class ScalarDistribution(Protocol):
     def loss(self, target: Tensor) -> Tensor:
         """Negative log-likelihood or its like, (...)."""
 
+    def first(self, steps: int) -> "ScalarDistribution":
+        """The first so many steps of (N, T)."""
+
 
 @dataclass(frozen=True)
 class SymexpTwoHot:
@@ -87,6 +90,10 @@ class Point:
     def loss(self, target: Tensor) -> Tensor:
         """(target - mean)², (...)."""
         return (target - self.mean).square()
+
+    def first(self, steps: int) -> "Point":
+        """The first so many steps of (N, T)."""
+        return Point(self.mean[:, :steps])
 
 
 ScalarOutput = SymexpTwoHot | SquaredError

@@ -95,7 +95,7 @@ class Agent:
     def act(self, observation: object) -> Array:
         """The action for one observation, as the environment gives and takes them."""
         batch = {name: np.asarray(value)[None] for name, value in flat_values(self.space, observation).items()}
-        action = self.policy.act(batch, np.array([self._is_first]))[0]
+        action: Array = self.policy.act(batch, np.array([self._is_first]))[0]
         self._is_first = False
         return action
 
