@@ -12,7 +12,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from dreamctl.core.errors import UsageError, nearest
-from dreamctl.core.layers import Layer, Merged, Values, load_config, load_layers, load_preset, merge, parse_assignment, preset_names
+from dreamctl.core.layers import (
+    Layer,
+    Merged,
+    Values,
+    load_config,
+    load_layers,
+    load_preset,
+    merge,
+    parse_assignment,
+    preset_layer,
+    preset_names,
+)
 
 __all__ = [
     "Layer",
@@ -24,6 +35,7 @@ __all__ = [
     "load_preset",
     "merge",
     "parse_assignment",
+    "preset_layer",
     "preset_names",
     "to_plain",
 ]

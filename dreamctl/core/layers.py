@@ -20,11 +20,7 @@ class Layer:
 
     source: str
     values: Mapping[str, Any]
-
-    @property
-    def is_preset(self) -> bool:
-        """Whether a preset is its source."""
-        return self.source.startswith("preset ")
+    is_preset: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,12 +96,17 @@ def load_layers(text: str, sections: Collection[str] = ()) -> list[Layer]:
     presets = values.get("preset", [])
     presets = [presets] if isinstance(presets, str) else list(presets or [])
     own = Layer(text, {key: value for key, value in values.items() if key != "preset"})
-    return [*(Layer(f"preset {preset}", load_preset(str(preset))) for preset in presets), own]
+    return [*(preset_layer(str(preset)) for preset in presets), own]
 
 
 def preset_names() -> list[str]:
     """The presets that come with dreamctl."""
     return sorted(_read(PRESETS))
+
+
+def preset_layer(name: str) -> Layer:
+    """A named preset as a layer."""
+    return Layer(f"preset {name}", load_preset(name), is_preset=True)
 
 
 def load_preset(name: str) -> Values:

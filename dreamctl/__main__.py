@@ -1,0 +1,6 @@
+"""`python -m dreamctl`."""
+
+from dreamctl.cli.app import main
+
+if __name__ == "__main__":
+    main()

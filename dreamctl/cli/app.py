@@ -1,0 +1,114 @@
+"""The Typer app: which commands there are, and how an error becomes one line and an exit code."""
+
+import json
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from dreamctl.cli import ckpt, collect, config, data, doctor, envs, evaluate, imagine, render, run, train_ac, train_wm
+from dreamctl.cli.command_line import COMMAND_LINE
+from dreamctl.cli.grouped import grouped
+from dreamctl.core.errors import EXIT_CODES, DreamctlError, UsageError
+
+EPILOG = "Exit codes:\n" + "\n".join(f"{code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
+
+
+class Root(TyperGroup):
+    """The group of all commands; errors are told here, so that whoever calls the app sees exit codes."""
+
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> Any:
+        """As Typer does it, with wrong usage told in one line."""
+        COMMAND_LINE.set(tuple(args))
+        with _told():
+            return super().make_context(info_name, args, *rest, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        """As Typer does it, with errors told in one line."""
+        with _told():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """An error becomes its line on stderr and its exit code; a bug keeps its traceback."""
+    try:
+        yield
+    except (typer.Exit, typer.Abort):
+        raise
+    except DreamctlError as error:
+        code, message = error.code, str(error)
+    except KeyboardInterrupt:
+        code, message = 130, "interrupted"
+    except Exception as error:
+        wrong_usage = getattr(error, "format_message", None)
+        if type(error).__name__ == "NoArgsIsHelpError":
+            raise
+        if wrong_usage is None:
+            traceback.print_exc()
+            code, message = 70, f"{type(error).__name__}: {error}; this is a bug in dreamctl, please report the lines above"
+        else:
+            code, message = 2, f"{_lower(wrong_usage())}; see {_path(error)} --help"
+    else:
+        return
+    _tell(code, " ".join(message.split("\n")))
+    raise typer.Exit(code)
+
+
+def _tell(code: int, message: str) -> None:
+    told = json.dumps({"error": {"code": code, "message": message}}) if "--json" in COMMAND_LINE.get() else f"error: {message}"
+    with suppress(BrokenPipeError):
+        print(told, file=sys.stderr, flush=True)
+
+
+def _lower(message: str) -> str:
+    """Typer's sentence as the part of a line that ours are."""
+    return message[:1].lower() + message[1:].rstrip(".")
+
+
+def _path(error: Exception) -> str:
+    return str(getattr(getattr(error, "ctx", None), "command_path", "") or "dreamctl")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"dreamctl {version('dreamctl')}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)] = False,
+) -> None:
+    """Learn a world model of an environment, train an actor-critic in its imagination, and script every step."""
+    del version
+    if sys.platform == "win32":
+        raise UsageError("Windows: dreamctl runs on Linux and macOS; use WSL")
+
+
+app = typer.Typer(cls=Root, no_args_is_help=True, epilog=EPILOG, pretty_exceptions_enable=False, rich_markup_mode="rich")
+app.callback()(_root)
+STAGES: dict[str, Callable[..., None]] = {
+    "collect": collect.collect,
+    "train-wm": train_wm.train_wm,
+    "imagine": imagine.imagine,
+    "train-ac": train_ac.train_ac,
+    "eval": evaluate.evaluate,
+    "render": render.render,
+    "run": run.run,
+}
+for _name, _function in STAGES.items():
+    app.command(_name, rich_help_panel="Stages")(grouped(_function))
+for _name, _group in {"envs": envs.app, "data": data.app, "ckpt": ckpt.app, "config": config.app}.items():
+    app.add_typer(_group, name=_name, rich_help_panel="Looking")
+app.command("doctor", rich_help_panel="Looking")(grouped(doctor.doctor))
+
+
+def main() -> None:
+    """The console script."""
+    app(prog_name="dreamctl")

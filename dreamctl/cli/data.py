@@ -1,0 +1,22 @@
+"""`dreamctl data`."""
+
+import typer
+
+from dreamctl.cli.grouped import grouped
+from dreamctl.cli.options import Replays, Shown
+
+app = typer.Typer(no_args_is_help=True, help="Replays and imagined rollouts.")
+
+
+@app.callback()
+def group() -> None:
+    """Replays and imagined rollouts."""
+
+
+@app.command("info")
+@grouped
+def info(replays: Replays, shown: Shown) -> None:
+    """Tell what replays hold."""
+    from dreamctl.stages.data import info
+
+    shown.emit(info(replays))
