@@ -156,12 +156,11 @@ def _policy(path: Path | None, spec: TaskSpec, session: Session, offset: int) ->
         return RandomPolicy(spec, session.seed + offset), "random"
     from dreamctl.core.provenance import file_hash
     from dreamctl.stages.agent import check_task
-    from dreamctl.stages.compute import set_up
     from dreamctl.stages.policy import load_policy
 
     checkpoint = Checkpoint.load(path)
     check_task(checkpoint.spec, path, spec, "the environment")
-    actor = load_policy(checkpoint, path, set_up(session), action="sample", seed=session.seed + offset)
+    actor = load_policy(checkpoint, path, session, action="sample", seed=session.seed + offset)
     return actor, f"{path} sha256={file_hash(path)} updates={checkpoint.updates}"
 
 

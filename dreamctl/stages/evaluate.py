@@ -13,7 +13,6 @@ from dreamctl.core.session import Session
 from dreamctl.envs.driver import Environments, Frames, Policy, gym_spec, iter_episodes
 from dreamctl.replay.writer import write_episodes
 from dreamctl.stages.agent import check_task
-from dreamctl.stages.compute import set_up
 from dreamctl.stages.environments import environments
 from dreamctl.stages.experiment import EnvConfig, Resolved, recorded
 from dreamctl.stages.output import check_output
@@ -90,7 +89,7 @@ def evaluate(resolved: Resolved, agent: Path, out: Path | None, session: Session
         check_output(out, session)
     checkpoint = Checkpoint.load(agent)
     config = resolved.experiment.eval
-    policy = load_policy(checkpoint, agent, set_up(session), action=config.action, seed=session.seed)
+    policy = load_policy(checkpoint, agent, session, action=config.action, seed=session.seed)
     seeds = report_seeds(session.seed, config.episodes)
     pictures = Frames(config.frame_size) if frames else None
     with environments(_environment(resolved, checkpoint), frames, lanes=config.lanes) as (_, envs, spec):
@@ -111,7 +110,7 @@ def plan(resolved: Resolved, agent: Path, out: Path | None, session: Session) ->
         check_output(out, session)
     checkpoint = Checkpoint.load(agent)
     config = resolved.experiment.eval
-    load_policy(checkpoint, agent, set_up(session), action=config.action, seed=session.seed)
+    load_policy(checkpoint, agent, session, action=config.action, seed=session.seed)
     with environments(_environment(resolved, checkpoint), frames=False, lanes=1) as (_, _, spec):
         check_task(checkpoint.spec, agent, spec, "the environment")
     return Plan(

@@ -21,7 +21,7 @@ from dreamctl.replay.reader import Replay, open_replay
 from dreamctl.replay.writer import write_episodes
 from dreamctl.stages.agent import check_task, load_actor_critic, load_world_model
 from dreamctl.stages.compute import Compute, generator, set_up
-from dreamctl.stages.experiment import ImagineConfig, Resolved
+from dreamctl.stages.experiment import ImagineConfig, Resolved, recorded
 from dreamctl.stages.output import check_output
 from dreamctl.stages.plan import Plan
 from dreamctl.stages.policy import flat_vectors
@@ -63,7 +63,7 @@ class Dreamer:
     @classmethod
     def load(cls, checkpoint: Checkpoint, path: Path, session: Session) -> "Dreamer":
         """From a checkpoint of either kind."""
-        compute = set_up(session)
+        compute = set_up(session, recorded(checkpoint.config).experiment.world_model)
         world_model = load_world_model(checkpoint, path, compute)
         agent = load_actor_critic(checkpoint, path, world_model, compute) if checkpoint.kind == "agent" else None
         return cls(world_model, agent, checkpoint.spec, compute, session.seed)

@@ -18,6 +18,7 @@ from dreamctl.core.tensors import LatentState
 from dreamctl.replay.origin import observation_space
 from dreamctl.stages.agent import load_actor_critic, load_world_model
 from dreamctl.stages.compute import Compute, generator, set_up
+from dreamctl.stages.experiment import recorded
 from dreamctl.world_model.model import WorldModel
 
 
@@ -107,13 +108,13 @@ def load(path: str | Path, *, action: Literal["sample", "mode"] = "sample", seed
         InputError: the file is missing, corrupt, or holds no agent.
     """
     path = Path(path)
-    compute = set_up(Session(seed=seed, device=device))
-    policy = load_policy(Checkpoint.load(path), path, compute, action=action, seed=seed)
+    policy = load_policy(Checkpoint.load(path), path, Session(seed=seed, device=device), action=action, seed=seed)
     return Agent(policy, observation_space(policy.spec))
 
 
-def load_policy(checkpoint: Checkpoint, path: Path, compute: Compute, *, action: Literal["sample", "mode"], seed: int) -> DreamPolicy:
+def load_policy(checkpoint: Checkpoint, path: Path, session: Session, *, action: Literal["sample", "mode"], seed: int) -> DreamPolicy:
     """The policy inside an agent checkpoint."""
+    compute = set_up(session, recorded(checkpoint.config).experiment.world_model)
     world_model = load_world_model(checkpoint, path, compute)
     actor_critic = load_actor_critic(checkpoint, path, world_model, compute)
     return DreamPolicy(world_model, actor_critic, checkpoint.spec, compute, action=action, seed=seed)

@@ -141,7 +141,7 @@ def run(resolved: Resolved, out: Path, session: Session) -> RunResult:
 def plan(resolved: Resolved, out: Path, session: Session) -> Plan:
     """What `run` would do; makes one environment to see its spaces."""
     check_output(out, session)
-    experiment, compute = resolved.experiment, set_up(session)
+    experiment, compute = resolved.experiment, set_up(session, resolved.experiment.world_model)
     with environments(experiment.env, frames=False, lanes=1) as (_, _, spec):
         learner = _new_learner(experiment, spec, compute)
     config = experiment.run
@@ -187,7 +187,7 @@ class _Loop:
         metrics: Metrics,
     ) -> "_Loop":
         """Models and counters as they were left, or fresh ones, which are saved at once."""
-        experiment, compute = resolved.experiment, set_up(session)
+        experiment, compute = resolved.experiment, set_up(session, resolved.experiment.world_model)
         learner = _new_learner(experiment, spec, compute)
         counters = Counters()
         if before is not None:

@@ -77,7 +77,7 @@ def train_ac(resolved: Resolved, world_model: Path, replays: Sequence[Path], out
     if before is not None:
         resolved, session = take_up(before, target.growing, resolved, session, SECTIONS, inputs)
     resolved = frozen.settle(resolved)
-    config, compute = resolved.experiment.train_ac, set_up(session)
+    config, compute = resolved.experiment.train_ac, set_up(session, resolved.experiment.world_model)
     sampler = WindowSampler(replay, resolved.experiment.replay, session.seed)
     sampler.check()
     learner = frozen.learner(resolved, compute)
@@ -127,7 +127,8 @@ def plan(resolved: Resolved, world_model: Path, replays: Sequence[Path], out: Pa
     frozen = FrozenModel(Checkpoint.load(world_model), world_model)
     replay = open_replay(replays)
     check_task(replay.spec, replays[0], frozen.checkpoint.spec, world_model)
-    resolved, compute = frozen.settle(resolved), set_up(session)
+    resolved = frozen.settle(resolved)
+    compute = set_up(session, resolved.experiment.world_model)
     WindowSampler(replay, resolved.experiment.replay, session.seed).check()
     learner = frozen.learner(resolved, compute)
     if init is not None:

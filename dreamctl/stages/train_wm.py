@@ -40,7 +40,7 @@ def train_wm(resolved: Resolved, replays: Sequence[Path], out: Path, init: Path 
     before = target.unfinished("world_model", session)
     if before is not None:
         resolved, session = take_up(before, target.growing, resolved, session, SECTIONS, inputs)
-    config, compute = resolved.experiment.train_wm, set_up(session)
+    config, compute = resolved.experiment.train_wm, set_up(session, resolved.experiment.world_model)
     kept, held = replay.split(config.holdout)
     sampler = WindowSampler(kept, resolved.experiment.replay, session.seed)
     sampler.check()
@@ -91,7 +91,7 @@ def plan(resolved: Resolved, replays: Sequence[Path], out: Path, init: Path | No
     experiment = resolved.experiment
     kept, held = replay.split(experiment.train_wm.holdout)
     WindowSampler(kept, experiment.replay, session.seed).check()
-    compute = set_up(session)
+    compute = set_up(session, experiment.world_model)
     learner = Learner(new_world_model(experiment, replay.spec, compute), None, experiment.optimizer)
     if init is not None:
         start = Checkpoint.load(init)
