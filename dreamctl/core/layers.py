@@ -128,6 +128,11 @@ def dump_yaml(values: object) -> str:
     return str(yaml.dump(values, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120))
 
 
+def inline_yaml(value: object) -> str:
+    """One value as it stands behind a key, on one line."""
+    return str(yaml.dump([value], Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=10**9)).strip()[1:-1]
+
+
 def _lay(merged: Merged, into: Values, values: Mapping[str, Any], source: str, path: str) -> None:
     """Lay `values` over `into`, a mapping at `path` inside `merged`, in place."""
     for key, value in values.items():

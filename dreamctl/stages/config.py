@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dreamctl.core.layers import dump_yaml
+from dreamctl.core.layers import inline_yaml
 from dreamctl.stages.experiment import Resolved
 
 DEFAULT = "default"
@@ -39,10 +39,10 @@ def _lines(values: Mapping[str, object], path: str, depth: int) -> Iterator[tupl
     for name, value in values.items():
         key = f"{path}.{name}" if path else name
         if isinstance(value, Mapping) and value:
-            yield f"{'  ' * depth}{name}:", ""
+            yield f"{'  ' * depth}{inline_yaml(name)}:", ""
             yield from _lines(value, key, depth + 1)
         else:
-            yield f"{'  ' * depth}{dump_yaml({name: value}).strip()}", key
+            yield f"{'  ' * depth}{inline_yaml(name)}: {inline_yaml(value)}", key
 
 
 def _origin(origins: Mapping[str, str], key: str) -> str:

@@ -213,7 +213,7 @@ def resolve(layers: Sequence[Layer]) -> Resolved:
     Raises:
         UsageError: an unknown key or a value of a wrong type.
     """
-    merged = merge(layers)
+    merged = merge(layers, base=to_plain(Experiment()))
     return Resolved(build(Experiment, merged.values), merged)
 
 
