@@ -1,5 +1,6 @@
 """The built-in suite `gym`: every registered Gymnasium id, and `module:Id` for ids that a module registers."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -33,6 +34,9 @@ class Gym:
         module, colon, _ = task.partition(":")
         if colon and not importable(module):
             raise UsageError(f"gym:{task}: no Python module is called {module!r}")
+        if render_mode == "rgb_array":
+            # pygame draws without a screen; its default driver first complains on stderr that there is none.
+            os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
         arguments: dict[str, object] = {"max_episode_steps": self.max_episode_steps, "render_mode": render_mode, **self.kwargs}
         try:
             return gymnasium.make(task, disable_env_checker=True, **arguments)  # type: ignore[arg-type]
