@@ -41,9 +41,9 @@ def test_every_kind_goes_on_from_its_saved_state(kind: type) -> None:
     other = kind(warmup=3).optimizer({"all": twin})
     other.load_group_state("all", state)
     for seed in range(3, 6):
-        for parameters_, each in ((group, optimizer), (twin, other)):
+        for parameters_, one in ((group, optimizer), (twin, other)):
             give(parameters_, seed)
-            each.step()
+            one.step()
     assert all(torch.equal(one, two) for one, two in zip(group, twin, strict=True))
     assert other.group_state("all")["step"] == 6
 
