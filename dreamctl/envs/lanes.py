@@ -91,8 +91,7 @@ class _Lane(gymnasium.Wrapper[object, object, object, object]):
     def __init__(self, env: Env[object, object], place: str) -> None:
         super().__init__(env)
         self.place, self.steps = place, 0
-        base = env.unwrapped.spec
-        self.gym_spec = base.to_json() if base else ""
+        self.gym_spec = _spec_json(env)
 
     def reset(self, *, seed: int | None = None, options: dict[str, object] | None = None) -> tuple[object, dict[str, object]]:
         """As the environment's."""
@@ -145,3 +144,11 @@ def _stored_space(space: Space[object]) -> Space[object]:
         with np.errstate(over="ignore"):
             return gym_spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), space.shape, np.float32)
     return space
+
+
+def _spec_json(env: Env[object, object]) -> str:
+    """Gymnasium's EnvSpec as JSON; empty where there is none, or where it holds what JSON cannot, such as a class as entry point."""
+    try:
+        return env.unwrapped.spec.to_json() if env.unwrapped.spec else ""
+    except (TypeError, ValueError):
+        return ""
