@@ -1,5 +1,6 @@
 """The Typer app: which commands there are, and how an error becomes one line and an exit code."""
 
+import errno
 import json
 import sys
 import traceback
@@ -8,17 +9,18 @@ from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from dreamctl.cli import ckpt, collect, config, data, doctor, envs, evaluate, imagine, render, run, train_ac, train_wm
 from dreamctl.cli.command_line import COMMAND_LINE
 from dreamctl.cli.grouped import grouped
-from dreamctl.core.errors import EXIT_CODES, DreamctlError, UsageError
+from dreamctl.cli.help import Command, Group
+from dreamctl.core.errors import EXIT_CODES, DreamctlError, Interrupted, OutputError, UsageError
 
-EPILOG = "Exit codes:\n" + "\n".join(f"{code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+EPILOG = "\b\nExit codes:\n" + "\n".join(f"{code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
 
 
-class Root(TyperGroup):
+class Root(Group):
     """The group of all commands; errors are told here, so that whoever calls the app sees exit codes."""
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> Any:
@@ -40,23 +42,27 @@ def _told() -> Iterator[None]:
         yield
     except (typer.Exit, typer.Abort):
         raise
-    except DreamctlError as error:
-        code, message = error.code, str(error)
-    except KeyboardInterrupt:
-        code, message = 130, "interrupted"
-    except Exception as error:
-        wrong_usage = getattr(error, "format_message", None)
+    except (Exception, KeyboardInterrupt) as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             raise
-        if wrong_usage is None:
-            traceback.print_exc()
-            code, message = 70, f"{type(error).__name__}: {error}; this is a bug in dreamctl, please report the lines above"
-        else:
-            code, message = 2, f"{_lower(wrong_usage())}; see {_path(error)} --help"
-    else:
-        return
-    _tell(code, " ".join(message.split("\n")))
-    raise typer.Exit(code)
+        code, message = _verdict(error)
+        _tell(code, " ".join(message.split("\n")))
+        raise typer.Exit(code) from error
+
+
+def _verdict(error: BaseException) -> tuple[int, str]:
+    """Exit code and line of an error; prints the traceback of a bug."""
+    if isinstance(error, DreamctlError):
+        return error.code, str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted.code, "interrupted"
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        return OutputError.code, f"{error.filename or 'output'}: cannot write ({error.strerror}); free some space"
+    wrong_usage = getattr(error, "format_message", None)
+    if wrong_usage is not None:
+        return UsageError.code, f"{_lower(wrong_usage())}; see {_path(error)} --help"
+    traceback.print_exception(error)
+    return 70, f"{type(error).__name__}: {error}; this is a bug in dreamctl, please report the lines above"
 
 
 def _tell(code: int, message: str) -> None:
@@ -70,7 +76,7 @@ def _lower(message: str) -> str:
     return message[:1].lower() + message[1:].rstrip(".")
 
 
-def _path(error: Exception) -> str:
+def _path(error: BaseException) -> str:
     return str(getattr(getattr(error, "ctx", None), "command_path", "") or "dreamctl")
 
 
@@ -91,7 +97,7 @@ def _root(
         raise UsageError("Windows: dreamctl runs on Linux and macOS; use WSL")
 
 
-app = typer.Typer(cls=Root, no_args_is_help=True, epilog=EPILOG, pretty_exceptions_enable=False, rich_markup_mode="rich")
+app = typer.Typer(cls=Root, no_args_is_help=True, epilog=EPILOG, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.callback()(_root)
 STAGES: dict[str, Callable[..., None]] = {
     "collect": collect.collect,
@@ -103,10 +109,10 @@ STAGES: dict[str, Callable[..., None]] = {
     "run": run.run,
 }
 for _name, _function in STAGES.items():
-    app.command(_name, rich_help_panel="Stages")(grouped(_function))
+    app.command(_name, cls=Command, rich_help_panel="Stages")(grouped(_function))
 for _name, _group in {"envs": envs.app, "data": data.app, "ckpt": ckpt.app, "config": config.app}.items():
     app.add_typer(_group, name=_name, rich_help_panel="Looking")
-app.command("doctor", rich_help_panel="Looking")(grouped(doctor.doctor))
+app.command("doctor", cls=Command, rich_help_panel="Looking")(grouped(doctor.doctor))
 
 
 def main() -> None:

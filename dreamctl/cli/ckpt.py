@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from dreamctl.cli.grouped import grouped
+from dreamctl.cli.help import Command, Group
 from dreamctl.cli.options import Shown, argument
 
-app = typer.Typer(no_args_is_help=True, help="Checkpoints.")
+app = typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode=None, help="Checkpoints.")
 File = Annotated[Path, argument("FILE.ckpt", "World model or agent.")]
 
 
@@ -17,7 +18,7 @@ def group() -> None:
     """Checkpoints."""
 
 
-@app.command("show")
+@app.command("show", cls=Command)
 @grouped
 def show(file: File, shown: Shown) -> None:
     """Tell what a checkpoint is and where it comes from."""

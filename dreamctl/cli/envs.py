@@ -5,15 +5,16 @@ from typing import Annotated
 import typer
 
 from dreamctl.cli.grouped import grouped
+from dreamctl.cli.help import Command, Group
 from dreamctl.cli.options import How, Shown, Which, argument
 from dreamctl.core.errors import CheckFailed
 
-app = typer.Typer(no_args_is_help=True, help="Environment suites that are installed.")
+app = typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode=None, help="Environment suites that are installed.")
 Name = Annotated[str, argument("SUITE", "One suite: its options and tasks.")]
 Env = Annotated[str, argument("ENV", "SUITE:TASK or a Gymnasium id.")]
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 @grouped
 def list_suites(shown: Shown, name: Name = "") -> None:
     """List the suites; with a name, its options and tasks."""
@@ -24,7 +25,7 @@ def list_suites(shown: Shown, name: Name = "") -> None:
     shown.emit(result)
 
 
-@app.command("check")
+@app.command("check", cls=Command)
 @grouped
 def check(env: Env, which: Which, shown: Shown) -> None:
     """Check that an environment keeps what dreamctl relies on."""

@@ -39,7 +39,7 @@ def out_option(metavar: str, text: str) -> OptionInfo:
 
 
 Environment = Annotated[str, argument("ENV", "SUITE:TASK or a Gymnasium id: env.suite and env.task.")]
-Replays = Annotated[list[Path], argument("REPLAY...", "Replay files or folders.")]
+Replays = Annotated[list[Path], argument("REPLAY", "Replay files or folders.")]
 Updates = Annotated[int | None, option(EXPERIMENT, "Gradient updates.", metavar="N", least=1)]
 NumEnvs = Annotated[int | None, option(EXPERIMENT, "Environments at once.", metavar="N", least=1)]
 Steps = Annotated[int | None, option(EXPERIMENT, "Actions taken in the environment.", metavar="N", least=1)]

@@ -9,7 +9,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from dreamctl.core.errors import UsageError
+from dreamctl.core.errors import OutputError, UsageError
 
 
 class Result(Protocol):
@@ -31,6 +31,7 @@ def emit(result: Result, *, as_json: bool, quiet: bool) -> None:
 
     Raises:
         UsageError: both ways at once.
+        OutputError: stdout cannot be written to.
     """
     if as_json and quiet:
         raise UsageError("--json and -q: exclude each other; give one of them")
@@ -40,9 +41,11 @@ def emit(result: Result, *, as_json: bool, quiet: bool) -> None:
         if text:
             print(text)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # What is left in the buffer would fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise OutputError(f"stdout: cannot write ({error.strerror}); the command itself is done") from error
 
 
 @contextmanager

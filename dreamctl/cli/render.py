@@ -5,7 +5,7 @@ from typing import Annotated
 
 from dreamctl.cli.options import How, Planned, Replacing, Which, argument, out_option
 
-Files = Annotated[list[Path], argument("FILE...", "Replays, dreams or evaluation episodes.")]
+Files = Annotated[list[Path], argument("FILE", "Replays, dreams or evaluation episodes.")]
 
 
 def render(
