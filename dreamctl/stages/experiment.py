@@ -1,6 +1,6 @@
 """The experiment: its sections, composed from the parts' own config classes, and how layers of plain values become one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -223,16 +223,30 @@ def recorded(config: Values) -> Resolved:
 
 
 def check_same_section(section: str, given: Resolved, kept: Resolved, where: str) -> None:
-    """Refuse explicit options that contradict what an artefact was made with.
+    """Refuse explicit options that contradict what an artefact was made with; a section is one, or one dotted key of it.
 
     Raises:
         UsageError: names the first key of the section that differs.
     """
-    new, old = _leaves(to_plain(getattr(given.experiment, section))), _leaves(to_plain(getattr(kept.experiment, section)))
-    for key in given.merged.origins:
-        head, _, rest = key.partition(".")
-        if head == section and new.get(rest) != old.get(rest):
-            raise UsageError(f"{key}: is {new.get(rest)!r} here, {where} was made with {old.get(rest)!r}; leave it out or start anew")
+    new, old = _leaves(given.plain), _leaves(kept.plain)
+    for key in sorted(new.keys() | old.keys()):
+        # A kind may be given by its name alone: then the key that was given lies above the leaf that differs.
+        said = any(f"{key}.".startswith(f"{origin}.") for origin in given.merged.origins)
+        if said and f"{key}.".startswith(f"{section}.") and new.get(key) != old.get(key):
+            raise UsageError(f"{key}: is {new.get(key)!r} here, {where} was made with {old.get(key)!r}; leave it out or start anew")
+
+
+def gone_on(config: Values, given: Resolved, free: Collection[str]) -> Resolved:
+    """The experiment that an artefact recorded, and over it what is given anew in the free sections."""
+    said = [(key.split("."), source) for key, source in given.merged.origins.items() if key.partition(".")[0] in free]
+    anew = [Layer(source, _nested(path, given.merged.values)) for path, source in said]
+    return Resolved(resolve([Layer("recorded", config), *anew]).experiment, given.merged)
+
+
+def _nested(path: Sequence[str], values: Values) -> Values:
+    """One value of nested ones, under its own keys."""
+    head, *rest = path
+    return {head: _nested(rest, values[head]) if rest else values[head]}
 
 
 def _leaves(plain: object, path: str = "") -> dict[str, object]:

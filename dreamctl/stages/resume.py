@@ -7,7 +7,7 @@ from pathlib import Path
 from dreamctl.core.checkpoint import Checkpoint
 from dreamctl.core.errors import InputError
 from dreamctl.core.session import Session
-from dreamctl.stages.experiment import Resolved, check_same_section, recorded
+from dreamctl.stages.experiment import Resolved, check_same_section, gone_on, recorded
 from dreamctl.stages.output import check_output
 
 
@@ -15,7 +15,8 @@ class CheckpointFile:
     """The checkpoint that a training stage writes.
 
     A new one is written in place as training goes. One that replaces an older file grows in NAME.partial beside it and takes its name
-    only when it is complete, so that the older one may be an input of the same command.
+    only when it is complete, so that the older one may be an input of the same command. Where it `replaces` one, the state before the
+    first update is to be saved too: a kill soon after must not leave the older file to be taken for this run's.
 
     Args:
         out: its final path.
@@ -30,8 +31,8 @@ class CheckpointFile:
         self.out, self._partial = out, out.with_name(f"{out.name}.partial")
         if session.existing != "resume":
             self._partial.unlink(missing_ok=True)
-        replaces = session.existing == "overwrite" and out.exists()
-        self.growing = self._partial if replaces or self._partial.exists() else out
+        self.replaces = session.existing == "overwrite" and out.exists()
+        self.growing = self._partial if self.replaces or self._partial.exists() else out
 
     @staticmethod
     def check(out: Path, session: Session) -> None:
@@ -88,6 +89,4 @@ def take_up(
     for name, content in inputs.items():
         if before.state["inputs"].get(name) != content:
             raise InputError(f"{path}: its {name} has changed since it was interrupted; start anew with --init {path} and another --out")
-    changed = {origin.partition(".")[0] for origin in given.merged.origins}
-    budgets = {name: getattr(given.experiment, name) for name in ("train_wm", "train_ac") if name in changed}
-    return Resolved(replace(kept.experiment, **budgets), given.merged), replace(session, seed=before.state["seed"])
+    return gone_on(before.config, given, ("train_wm", "train_ac")), replace(session, seed=before.state["seed"])

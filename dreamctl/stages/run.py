@@ -23,7 +23,7 @@ from dreamctl.stages.collect import new_writer, take
 from dreamctl.stages.compute import Compute, set_up
 from dreamctl.stages.environments import environments
 from dreamctl.stages.evaluate import EvalResult, choice_seeds, evaluate, play, scores
-from dreamctl.stages.experiment import Experiment, Resolved, check_same_section, recorded
+from dreamctl.stages.experiment import SECTIONS, Experiment, Resolved, check_same_section, gone_on, recorded
 from dreamctl.stages.imagine import imagine
 from dreamctl.stages.learner import Learner
 from dreamctl.stages.output import check_output, remove_output
@@ -329,9 +329,8 @@ def _take_up(before: Checkpoint, folder: Folder, given: Resolved, session: Sessi
     kept = recorded(before.config)
     for section in FIXED:
         check_same_section(section, given, kept, str(folder.agent))
-    free = {origin.partition(".")[0] for origin in given.merged.origins} - set(FIXED)
-    experiment = replace(kept.experiment, **{name: getattr(given.experiment, name) for name in free})
-    return Resolved(experiment, given.merged), replace(session, seed=before.state["seed"])
+    free = [section for section in SECTIONS if section not in FIXED]
+    return gone_on(before.config, given, free), replace(session, seed=before.state["seed"])
 
 
 def _finish(resolved: Resolved, folder: Folder, session: Session, counters: Counters) -> RunResult:

@@ -107,6 +107,8 @@ def train_ac(resolved: Resolved, world_model: Path, replays: Sequence[Path], out
         )
         return target.save(checkpoint, complete=behind == config.updates)
 
+    if target.replaces:
+        save(0)
     with Metrics(metrics_path(out), session.tensorboard, resume_at=done) as metrics:
         figures = train(
             trainer,

@@ -18,7 +18,7 @@ from dreamctl.stages.plan import Plan
 from dreamctl.stages.resume import CheckpointFile, take_up
 from dreamctl.stages.training import Trainer, TrainResult, fit_scaling, train, training_plan
 
-SECTIONS = ("replay", "world_model", "optimizer")
+SECTIONS = ("replay", "world_model", "optimizer", "train_wm.holdout")
 
 
 def train_wm(resolved: Resolved, replays: Sequence[Path], out: Path, init: Path | None, session: Session) -> TrainResult:
@@ -69,6 +69,8 @@ def train_wm(resolved: Resolved, replays: Sequence[Path], out: Path, init: Path 
         )
         return target.save(checkpoint, complete=behind == config.updates)
 
+    if target.replaces:
+        save(0)
     with Metrics(metrics_path(out), session.tensorboard, resume_at=done) as metrics:
         figures = train(
             trainer,
