@@ -1,6 +1,5 @@
 """Golden: symlog, two-hot, categorical, norms, linears, bounded normal."""
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -48,7 +47,7 @@ def test_two_hot(golden: Golden, case: str) -> None:
 
 def test_categorical(golden: Golden) -> None:
     data = golden("categorical")
-    unimix, free = float(data["in.unimix"]), float(data["in.free"])
+    unimix = float(data["in.unimix"])
     post_logits, prior_logits = double(data["in.post"]), double(data["in.prior"])
     post, prior = OneHot(post_logits, unimix), OneHot(prior_logits, unimix)
     index = one_hot(torch.from_numpy(data["in.idx"]).long(), post_logits)
@@ -157,5 +156,3 @@ def test_bounded_normal(golden: Golden) -> None:
         (value * torch.from_numpy(data["in.g"])).sum().backward()
         check(mean_raw.grad if mean_raw.grad is not None else torch.zeros_like(mean_raw), data[f"out.d{what}_dmean_raw"])
         check(std_raw.grad, data[f"out.d{what}_dstd_raw"])
-
-

@@ -38,7 +38,7 @@ def test_lambda_return_with_soft_continues(golden: Golden) -> None:
 class GivenNormal:
     """An action distribution whose network emits mean and standard deviation themselves, as the fixture gives them."""
 
-    def distribution(self, params: Tensor, draw: object = None) -> Normal:
+    def distribution(self, params: Tensor, draw: object = None) -> Normal:  # noqa: ARG002
         mean, std = params.chunk(2, -1)
         return Normal(mean, std)
 
