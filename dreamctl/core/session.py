@@ -55,6 +55,13 @@ class Stop:
     def error(self, saved: Path, position: str) -> StoppedEarly | Interrupted:
         """What to raise once state is saved: exit code 130 after SIGINT, otherwise 75."""
         message = f"{saved}: stopped at {position}, state saved; go on with --resume"
+        return self._kind(message)
+
+    def lost(self, what: str, position: str) -> StoppedEarly | Interrupted:
+        """What to raise where there is no state to save; the same exit codes."""
+        return self._kind(f"{what}: stopped at {position}, nothing was written; start it again")
+
+    def _kind(self, message: str) -> StoppedEarly | Interrupted:
         return Interrupted(message) if self.signal == signal.SIGINT else StoppedEarly(message)
 
     @contextmanager

@@ -86,7 +86,7 @@ def evaluate(resolved: Resolved, agent: Path, out: Path | None, session: Session
         UsageError, InputError, EnvironmentFailure, OutputError, StoppedEarly, Interrupted: as DESIGN section 5 says.
     """
     if out is not None:
-        check_output(out, session)
+        check_output(out, session, resume=False)
     checkpoint = Checkpoint.load(agent)
     config = resolved.experiment.eval
     policy = load_policy(checkpoint, agent, session, action=config.action, seed=session.seed)
@@ -107,7 +107,7 @@ def evaluate(resolved: Resolved, agent: Path, out: Path | None, session: Session
 def plan(resolved: Resolved, agent: Path, out: Path | None, session: Session) -> Plan:
     """What `evaluate` would do."""
     if out is not None:
-        check_output(out, session)
+        check_output(out, session, resume=False)
     checkpoint = Checkpoint.load(agent)
     config = resolved.experiment.eval
     load_policy(checkpoint, agent, session, action=config.action, seed=session.seed)
@@ -135,7 +135,7 @@ def play(
     def on_step(done: int) -> None:
         session.progress.update(len(episodes), steps=done)
         if session.stop.requested():
-            raise session.stop.error(Path("eval"), f"episode {len(episodes)} of {len(seeds)}")
+            raise session.stop.lost("eval", f"episode {len(episodes)} of {len(seeds)}")
 
     episodes: list[Episode] = []
     session.progress.start("eval", len(seeds))

@@ -174,7 +174,7 @@ def dream_episodes(dreamer: Dreamer, starts: Sequence[Start], config: ImagineCon
     dreams = []
     for number, start in enumerate(starts):
         if session.stop.requested():
-            raise session.stop.error(Path("imagine"), f"dream {number} of {len(starts)}")
+            raise session.stop.lost("imagine", f"dream {number} of {len(starts)}")
         dreams.append(_dream(dreamer, start, config, kind, number))
         session.progress.update(number + 1)
     return dreams
@@ -307,8 +307,8 @@ def _length(alive: Tensor, context: int, config: ImagineConfig, noise: torch.Gen
     """Rows of the dream, and whether it ended by itself."""
     if config.end == "never":
         return len(alive), False
-    level = torch.rand(len(alive), generator=noise) if config.end == "sample" else torch.full((len(alive),), ALIVE)
-    dead = (alive.cpu() < level)[context:].nonzero()
+    level = torch.rand(len(alive), generator=noise, device=noise.device) if config.end == "sample" else torch.full_like(alive, ALIVE)
+    dead = (alive < level)[context:].nonzero()
     return (context + int(dead[0, 0]) + 1, True) if len(dead) else (len(alive), False)
 
 

@@ -72,6 +72,7 @@ def render(resolved: Resolved, files: Sequence[Path], out: Path, session: Sessio
         UsageError: a suffix that is not known, an output that exists.
         InputError: a file that is no replay.
         OutputError: it cannot be written.
+        StoppedEarly, Interrupted: when asked to stop; nothing was written.
     """
     config = checked(resolved.experiment.render)
     check_format(out)
@@ -81,7 +82,7 @@ def render(resolved: Resolved, files: Sequence[Path], out: Path, session: Sessio
     with pictures_of(replay, infos[0], config, session) as source:
         film = Film(scenes(replay, infos, source, config), config.fps, config.hold)
         session.progress.start("render", len(film))
-        write_film(out, film, session.progress.update)
+        write_film(out, film, partial(_watch, session, len(film)))
     return RenderResult(out, len(film), len(infos), source.how, film.seconds)
 
 
@@ -102,6 +103,12 @@ def plan(resolved: Resolved, files: Sequence[Path], out: Path, session: Session)
         "output": str(out),
     }
     return Plan(items)
+
+
+def _watch(session: Session, frames: int, done: int) -> None:
+    session.progress.update(done)
+    if session.stop.requested() and done < frames:
+        raise session.stop.lost("render", f"frame {done} of {frames}")
 
 
 def checked(config: RenderConfig) -> RenderConfig:
