@@ -16,6 +16,9 @@ from dreamctl.stages.experiment import CollectConfig, Resolved
 from dreamctl.stages.output import check_output, remove_output
 from dreamctl.stages.plan import Plan
 
+# What a replay folder holds: shards, and the marks and unfinished files of their writers.
+SHARDS = ("*.h5", ".*.lock", ".*.tmp")
+
 
 @dataclass(frozen=True)
 class CollectResult:
@@ -63,7 +66,7 @@ def collect(resolved: Resolved, out: Path, policy: Path | None, session: Session
         pictures = Frames(config.frame_size) if frames else None
         driver = Driver(envs, spec, actor, seed=session.seed, frames=pictures, offset=before)
         if session.existing == "overwrite":
-            remove_output(out)
+            remove_output(out, SHARDS)
         writer = new_writer(out, spec, envs, config, session, known_as, append=before > 0 or session.existing in ("append", "resume"))
         with writer:
             tally = _fill(driver, writer, steps, config.episodes, session)

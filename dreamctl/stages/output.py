@@ -1,6 +1,8 @@
 """An output that exists already: refused, gone on with, or replaced when the new one is complete."""
 
 import shutil
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from dreamctl.core.errors import OutputError, UsageError
@@ -25,10 +27,18 @@ def check_output(out: Path, session: Session, *, append: bool = False, resume: b
         raise OutputError(f"{out.parent}: cannot make the folder: {error.strerror}; choose another --out") from error
 
 
-def remove_output(out: Path) -> None:
-    """Remove a file or a folder that shall be written anew, with whatever an interrupted run left beside it."""
+def remove_output(out: Path, ours: Sequence[str]) -> None:
+    """Remove what shall be written anew, with whatever an interrupted run left beside it.
+
+    Args:
+        out: a file, or a folder of which only the entries that fit one of `ours` are removed: the rest was not written by us.
+        ours: shell patterns.
+    """
     for path in (out, out.with_name(out.name + ".parts")):
         if path.is_dir():
-            shutil.rmtree(path)
+            for entry in [entry for pattern in ours for entry in path.glob(pattern)]:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            with suppress(OSError):
+                path.rmdir()
         else:
             path.unlink(missing_ok=True)

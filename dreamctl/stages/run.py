@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from dreamctl.core.checkpoint import Checkpoint
-from dreamctl.core.errors import InputError
+from dreamctl.core.errors import InputError, Interrupted, StoppedEarly
 from dreamctl.core.experience import TaskSpec
 from dreamctl.core.files import write_json, write_text
 from dreamctl.core.metrics import Metrics
@@ -29,10 +29,11 @@ from dreamctl.stages.learner import Learner
 from dreamctl.stages.output import check_output, remove_output
 from dreamctl.stages.plan import Plan
 from dreamctl.stages.policy import DreamPolicy, RandomPolicy
-from dreamctl.stages.render import render
+from dreamctl.stages.render import checked, render
 from dreamctl.stages.train_ratio import TrainRatio
 from dreamctl.stages.training import Trainer, fit_scaling, training_plan
 
+FILES = ("replay", "agent*.ckpt", "metrics.jsonl", "config.yaml", "eval.json", "dreams.h5", "dreams.gif", ".*.tmp")
 FIXED = ("env", "replay", "world_model", "actor_critic", "optimizer")
 
 
@@ -115,9 +116,10 @@ def run(resolved: Resolved, out: Path, session: Session) -> RunResult:
         UsageError, InputError, EnvironmentFailure, TrainingDiverged, OutputError, StoppedEarly, Interrupted: as DESIGN section 5 says.
     """
     check_output(out, session)
+    checked(resolved.experiment.render)  # rather now than when all is learned
     folder = Folder(out)
     if session.existing == "overwrite":
-        remove_output(out)
+        remove_output(out, FILES)
     before = Checkpoint.load(folder.agent) if folder.agent.exists() else None
     if before is not None:
         resolved, session = _take_up(before, folder, resolved, session)
@@ -141,6 +143,7 @@ def run(resolved: Resolved, out: Path, session: Session) -> RunResult:
 def plan(resolved: Resolved, out: Path, session: Session) -> Plan:
     """What `run` would do; makes one environment to see its spaces."""
     check_output(out, session)
+    checked(resolved.experiment.render)
     experiment, compute = resolved.experiment, set_up(session, resolved.experiment.world_model)
     with environments(experiment.env, frames=False, lanes=1) as (_, _, spec):
         learner = _new_learner(experiment, spec, compute)
@@ -237,8 +240,10 @@ class _Loop:
                 counters.env_steps += not row.is_first
             self.learn()
             self.session.progress.update(counters.env_steps, updates=counters.updates)
-            if counters.env_steps >= counters.evaluated + config.eval_every or counters.env_steps >= config.steps:
+            if counters.env_steps >= counters.evaluated + config.eval_every:
                 self.judge()
+        if counters.evaluated < counters.env_steps:
+            self.judge()
         self.stop_if_asked(writer)
         self.save(self.folder.agent)
 
@@ -262,14 +267,17 @@ class _Loop:
                 self.metrics.write(updates=counters.updates, env_steps=counters.env_steps, **self.trainer.figures())
 
     def judge(self) -> None:
-        """Evaluate on the seeds that choose, keep the best, save the last."""
+        """Evaluate on the seeds that choose, keep the best, save the last; asked to stop, leave it to `--resume`."""
         counters, config = self.counters, self.resolved.experiment.run
         if counters.updates == 0:
             return
         figures = self.trainer.figures()
         seeds = choice_seeds(self.session.seed, config.eval_episodes)
         quiet = replace(self.session, progress=_Quiet(self.session.progress))
-        score = scores(self.spec, play(self.judges, self.spec, self.policy(0), seeds, quiet)).return_mean
+        try:
+            score = scores(self.spec, play(self.judges, self.spec, self.policy(0), seeds, quiet)).return_mean
+        except (StoppedEarly, Interrupted):
+            return
         counters.evaluated = counters.env_steps
         self.metrics.write(updates=counters.updates, env_steps=counters.env_steps, **figures, **{"eval/return_mean": score})
         self.session.progress.note(f"step {counters.env_steps}: evaluation {score:.1f}")
@@ -290,6 +298,7 @@ class _Loop:
         """Seal, save and leave."""
         if self.session.stop.requested():
             writer.pause()
+            self.trainer.figures()  # fails before a state that is worth nothing replaces a good one
             self.save(self.folder.agent)
             steps = self.resolved.experiment.run.steps
             raise self.session.stop.error(self.folder.path, f"step {self.counters.env_steps} of {steps}")

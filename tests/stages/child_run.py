@@ -1,0 +1,30 @@
+"""Runs the tiny experiment in a process of its own, telling on stdout how far it is: `child_run.py OUT refuse|resume STEPS`."""
+
+import sys
+from pathlib import Path
+
+from dreamctl.core.errors import DreamctlError
+from dreamctl.core.session import Session, Silence
+from dreamctl.stages.run import run
+from tests.stages.tiny import tiny
+
+
+class Told(Silence):
+    def update(self, done: int, **_: float) -> None:
+        print(done, flush=True)
+
+
+def main(out: str, existing: str, steps: str) -> int:
+    session = Session(existing=existing, progress=Told(), threads=1)
+    experiment = tiny(run={"steps": int(steps)}, collect={"seal_steps": 32}, env={"num_envs": 2})
+    try:
+        with session.stop.on_signals():
+            run(experiment, Path(out), session)
+    except DreamctlError as error:
+        print(error, file=sys.stderr)
+        return error.code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
