@@ -14,7 +14,6 @@ from dreamctl.core.experience import Array, TaskSpec
 from dreamctl.replay.format import CHUNK_LIMIT, Field
 
 ALLOWED_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
-SMALL_ROW = 256
 
 
 def layout(path: Path, file: h5py.File, fields: Sequence[Field], size: int) -> tuple[int, int, dict[str, h5py.Dataset]]:
@@ -65,7 +64,7 @@ def values(path: Path, spec: TaskSpec, table: Mapping[str, Array], steps: Mappin
         InputError: names file, key and row of the first value that is not.
     """
     for name, column in steps.items():
-        if column.dtype.kind == "f" and column.itemsize * int(np.prod(column.shape[1:])) <= SMALL_ROW:
+        if column.dtype.kind == "f":
             _finite(path, name, column)
     if isinstance(spec.action, Discrete):
         index = np.asarray(steps["action"], np.int64)
