@@ -143,7 +143,10 @@ class Replay:
         return digest.hexdigest()
 
     def split(self, share: float) -> "tuple[Replay, Replay]":
-        """The replay without the held-out episodes, and these in one stream; an episode keeps its side as the replay grows."""
+        """The replay without the held-out episodes, and these in one stream; an episode keeps its side as the replay grows.
+
+        Where all episodes would be held out none is: a single one is better learned from.
+        """
         if share <= 0:
             return self, self._view([])
         dtype = row_dtype(self.spec)
@@ -154,6 +157,8 @@ class Replay:
             held += [piece for piece in pieces if held_out(piece[1].key, share)]
             rest = [piece for piece in pieces if not held_out(piece[1].key, share)]
             kept += [Stream.gathered(stream.name, len(kept), rest, dtype)] if rest else []
+        if not kept:
+            return self, self._view([])
         return self._view(kept), self._view([Stream.gathered("holdout", 0, held, dtype)] if held else [])
 
     def _view(self, streams: Sequence[Stream]) -> "Replay":

@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from gymnasium.spaces import Box
 
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Row
@@ -125,6 +126,14 @@ def test_what_contradicts_itself_is_refused_with_its_place(shard: Path, dataset:
     overwrite(shard, dataset, row, value)
     assert told in refusal(shard)
     assert refusal(shard).startswith(str(shard))
+
+
+def test_wide_vectors_are_looked_at_too(tmp_path: Path) -> None:
+    spec = replace(SPEC, observation={"observation": Box(-np.inf, np.inf, (100,), np.float32)})
+    rows = [replace(row, observation={"observation": np.full(100, row.reward, np.float32)}) for row in stream_rows([5, 4])]
+    rows[6].observation["observation"][70] = np.nan
+    path = write(tmp_path / "replay", rows, spec=spec)
+    assert "/steps/observation/observation row 6 is" in refusal(path)
 
 
 def remove(file: h5py.File) -> None:
@@ -315,6 +324,12 @@ def test_split_of_nothing_gives_the_replay_itself() -> None:
     replay = Replay.empty(SPEC, 1)
     assert replay.split(0.0)[0] is replay
     assert replay.split(0.0)[1].rows == 0
+
+
+def test_a_lone_episode_is_never_held_out(tmp_path: Path) -> None:
+    replay = open_replay([write(tmp_path / "replay", stream_rows([40]))])
+    train, holdout = replay.split(0.999999)
+    assert (train.rows, holdout.rows) == (40, 0)
 
 
 def test_held_out_share_is_about_what_was_asked() -> None:
