@@ -127,6 +127,10 @@ def vector_size(space: Space[object]) -> int:
     return int(np.prod(space.shape, dtype=np.int64))
 
 
+# A bound beyond this only says that there is none; the affine image of ±3.4e38 would leave float32.
+NO_BOUND = 1e30
+
+
 @dataclass(frozen=True)
 class ActionCodec:
     """Actions in environment units <-> the (..., A) float32 numbers that a network reads and emits.
@@ -145,6 +149,13 @@ class ActionCodec:
     def size(self) -> int:
         """A: how many numbers an action is."""
         return int(self.space.n) if isinstance(self.space, gym_spaces.Discrete) else vector_size(self.space)
+
+    @property
+    def bounded(self) -> NDArray[np.bool_]:
+        """(A,): which numbers of a Box lie between two bounds."""
+        assert isinstance(self.space, gym_spaces.Box)
+        low, high = self.space.low.ravel(), self.space.high.ravel()
+        return (low > -NO_BOUND) & (high < NO_BOUND) & (high > low)
 
     def encode(self, action: Array) -> NDArray[np.float32]:
         """(..., *action) in environment units -> (..., A)."""
@@ -178,10 +189,10 @@ class ActionCodec:
         """Middle and half-width of each dimension; 0 and 1 where a bound is infinite."""
         assert isinstance(self.space, gym_spaces.Box)
         low, high = self.space.low.astype(np.float64).ravel(), self.space.high.astype(np.float64).ravel()
-        finite = np.isfinite(low) & np.isfinite(high) & (high > low)
+        bounded = self.bounded
         with np.errstate(invalid="ignore", over="ignore"):
             middle, half = (high + low) / 2, (high - low) / 2
-        return np.where(finite, middle, 0).astype(np.float32), np.where(finite, half, 1).astype(np.float32)
+        return np.where(bounded, middle, 0).astype(np.float32), np.where(bounded, half, 1).astype(np.float32)
 
 
 def _to_plain(space: Space[object]) -> dict[str, object]:

@@ -35,10 +35,8 @@ class RandomPolicy:
         space = self.codec.space
         if isinstance(space, gym_spaces.Discrete):
             return np.asarray(self.noise.integers(space.start, space.start + space.n, lanes), np.int64)
-        assert isinstance(space, gym_spaces.Box)
-        bounded = (np.isfinite(space.low) & np.isfinite(space.high)).ravel()
         uniform, normal = self.noise.uniform(-1, 1, (lanes, self.codec.size)), self.noise.standard_normal((lanes, self.codec.size))
-        return self.codec.decode(np.where(bounded, uniform, normal).astype(np.float32))
+        return self.codec.decode(np.where(self.codec.bounded, uniform, normal).astype(np.float32))
 
 
 class DreamPolicy:
