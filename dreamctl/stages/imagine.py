@@ -74,7 +74,7 @@ class Start:
     """A stretch of one real episode: `context` rows to observe and what followed, as far as it went.
 
     Attributes:
-        rows: the stretch, at most context + horizon rows.
+        rows: the stretch, at least the context; with recorded actions at most context + horizon rows.
         source: file number and row of its first row.
     """
 
@@ -100,9 +100,9 @@ def imagine(resolved: Resolved, model: Path, replays: Sequence[Path], out: Path,
     dreamer = Dreamer.load(checkpoint, model, session)
     replay = open_replay(replays)
     check_task(replay.spec, replays[0], checkpoint.spec, model)
-    config = resolved.experiment.imagine
+    config = checked(resolved.experiment.imagine)
     kind = actions_kind(config, dreamer)
-    starts = choose_starts(replay, config, session.seed)
+    starts = choose_starts(replay, config, kind, session.seed)
     dreams = dream_episodes(dreamer, starts, config, kind, session)
     parent = {"model": str(model), "sha256": file_hash(model), "replay": replay.content_hash(), "horizon": config.horizon, "actions": kind}
     write_episodes(out, replay.spec, dreams, kind="imagined", parent=parent, seed=session.seed, policy=kind, command=session.command)
@@ -117,16 +117,29 @@ def plan(resolved: Resolved, model: Path, replays: Sequence[Path], out: Path, se
     dreamer = Dreamer.load(checkpoint, model, session)
     replay = open_replay(replays)
     check_task(replay.spec, replays[0], checkpoint.spec, model)
-    config = resolved.experiment.imagine
-    starts = choose_starts(replay, config, session.seed)
+    config = checked(resolved.experiment.imagine)
+    kind = actions_kind(config, dreamer)
+    starts = choose_starts(replay, config, kind, session.seed)
     return Plan(
         {
             "model": f"{model}: {checkpoint.kind}, {checkpoint.updates} updates",
             "dreams": f"{len(starts)} of {config.horizon} steps after {config.context} observed rows",
-            "actions": actions_kind(config, dreamer),
+            "actions": kind,
             "output": str(out),
         }
     )
+
+
+def checked(config: ImagineConfig) -> ImagineConfig:
+    """The section as it is.
+
+    Raises:
+        UsageError: a number that makes no dream.
+    """
+    for name in ("episodes", "context", "horizon"):
+        if getattr(config, name) < 1:
+            raise UsageError(f"imagine.{name}: is {getattr(config, name)}, wanted at least 1")
+    return config
 
 
 def actions_kind(config: ImagineConfig, dreamer: Dreamer) -> str:
@@ -142,8 +155,10 @@ def actions_kind(config: ImagineConfig, dreamer: Dreamer) -> str:
     return config.actions
 
 
-def choose_starts(replay: Replay, config: ImagineConfig, seed: int) -> list[Start]:
-    """Stretches drawn uniformly from the places where a whole dream fits, or, where none does, from the longest there are.
+def choose_starts(replay: Replay, config: ImagineConfig, kind: str, seed: int) -> list[Start]:
+    """Stretches drawn uniformly from the places where the context fits, and with recorded actions the whole dream.
+
+    Where no whole dream fits, the longest stretches there are.
 
     Raises:
         InputError: no episode is as long as the context.
@@ -152,7 +167,8 @@ def choose_starts(replay: Replay, config: ImagineConfig, seed: int) -> list[Star
     if not infos:
         longest = max((info.length for info in replay.episodes()), default=0)
         raise InputError(f"{replay.name}: longest episode holds {longest} rows, imagine.context is {config.context}; lower imagine.context")
-    wanted = min(config.context + config.horizon, max(info.length for info in infos))
+    whole = config.context + (config.horizon if kind == "recorded" else 0)
+    wanted = min(whole, max(info.length for info in infos))
     fits = [info for info in infos if info.length >= wanted]
     places = np.cumsum([info.length - wanted + 1 for info in fits])
     noise = np.random.default_rng([seed, 2])
@@ -242,14 +258,28 @@ def _given_actions(codec: ActionCodec, start: Start, config: ImagineConfig, kind
         values = np.array(config.action, np.float32)
         if values.size != int(np.prod(shape)):
             raise UsageError(f"imagine.action: holds {values.size} numbers, wanted {int(np.prod(shape))}")
-        return values.reshape(shape).astype(codec.zeros(1).dtype)
+        return _within(codec, values.reshape(shape), "imagine.action")
     try:
         actions: Array = np.load(config.file, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise InputError(f"imagine.file={config.file}: cannot be read as .npy: {error}") from error
     if actions.shape[1:] != shape[1:] or len(actions) < horizon:
         raise UsageError(f"imagine.file={config.file}: has shape {actions.shape}, wanted at least {(horizon, *shape[1:])}")
-    return actions
+    return _within(codec, actions, f"imagine.file={config.file}")
+
+
+def _within(codec: ActionCodec, actions: Array, where: str) -> Array:
+    """The actions in the dtype they are stored in.
+
+    Raises:
+        UsageError: one of them is not finite, or no choice that there is.
+    """
+    known = np.isfinite(actions) if actions.dtype.kind in "iuf" else np.zeros(actions.shape, np.bool_)
+    if codec.discrete and known.all():
+        known = np.isin(actions, codec.decode(np.eye(codec.size, dtype=np.float32)))
+    if not known.all():
+        raise UsageError(f"{where}: holds {actions[~known].flat[0]}, wanted actions in {codec.space}")
+    return actions.astype(codec.zeros(1).dtype)
 
 
 def _spec_of(codec: ActionCodec) -> TaskSpec:
