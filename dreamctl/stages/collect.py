@@ -51,7 +51,7 @@ def collect(resolved: Resolved, out: Path, policy: Path | None, session: Session
         resolved: the experiment; sections env and collect.
         out: a folder, or NAME.h5.
         policy: an agent checkpoint; None acts at random.
-        session: how it is run. `resume` fills the replay up to `collect.steps` in all, `append` adds so many.
+        session: how it is run. `resume` fills the replay up to `collect.steps` or `collect.episodes` in all, `append` adds so many.
         frames: store `env.render()` beside each row.
 
     Raises:
@@ -59,8 +59,10 @@ def collect(resolved: Resolved, out: Path, policy: Path | None, session: Session
     """
     config = resolved.experiment.collect
     check_output(out, session, append=out.suffix != ".h5")
-    before = _steps_there(out, session)
-    steps = max(0, config.steps - before) if session.existing == "resume" else config.steps
+    before, complete = _there(out, session)
+    steps, episodes = config.steps, config.episodes
+    if session.existing == "resume":
+        steps, episodes = max(0, steps - before), None if episodes is None else max(0, episodes - complete)
     with environments(resolved.experiment.env, frames) as (_, envs, spec):
         actor, known_as = _policy(policy, spec, session, before)
         pictures = Frames(config.frame_size) if frames else None
@@ -69,8 +71,8 @@ def collect(resolved: Resolved, out: Path, policy: Path | None, session: Session
             remove_output(out, SHARDS)
         writer = new_writer(out, spec, envs, config, session, known_as, append=before > 0 or session.existing in ("append", "resume"))
         with writer:
-            tally = _fill(driver, writer, steps, config.episodes, session)
-            if not tally.done(steps, config.episodes):
+            tally = _fill(driver, writer, steps, episodes, session)
+            if not tally.done(steps, episodes):
                 raise session.stop.error(out, f"step {before + tally.steps} of {before + steps}")
     mean = sum(tally.returns) / len(tally.returns) if tally.returns else None
     frames_taken = tally.steps * spec.action_repeat
@@ -81,7 +83,7 @@ def plan(resolved: Resolved, out: Path, policy: Path | None, session: Session) -
     """What `collect` would do; makes one environment to see its spaces."""
     config, env = resolved.experiment.collect, resolved.experiment.env
     check_output(out, session, append=out.suffix != ".h5")
-    before = _steps_there(out, session)
+    before, _ = _there(out, session)
     with environments(env, frames=False) as (_, envs, spec):
         known_as = _policy(policy, spec, session, before)[1]
     row = sum(space.dtype.itemsize * max(1, int(sum(space.shape))) for space in spec.observation.values() if space.dtype and space.shape)
@@ -133,21 +135,21 @@ class _Tally:
     returns: list[float]
 
     def done(self, steps: int, episodes: int | None) -> bool:
-        return len(self.returns) >= episodes if episodes else self.steps >= steps
+        return self.steps >= steps if episodes is None else len(self.returns) >= episodes
 
 
 def _fill(driver: Driver, writer: ReplayWriter, steps: int, episodes: int | None, session: Session) -> _Tally:
     """Act until the budget is spent or someone asks to stop."""
     tally, running = _Tally(0, []), [0.0] * driver.envs.num_envs
-    session.progress.start("collect", episodes or steps)
+    session.progress.start("collect", steps if episodes is None else episodes)
     while not tally.done(steps, episodes) and not session.stop.requested():
-        for row in take(driver.step(), 10**9 if episodes else steps - tally.steps):
+        for row in take(driver.step(), steps - tally.steps if episodes is None else 10**9):
             writer.add(row)
             tally.steps += not row.is_first
             running[row.lane] = row.reward if row.is_first else running[row.lane] + row.reward
             if row.is_last:
                 tally.returns.append(running[row.lane])
-        session.progress.update(len(tally.returns) if episodes else tally.steps)
+        session.progress.update(tally.steps if episodes is None else len(tally.returns))
     return tally
 
 
@@ -167,7 +169,10 @@ def _policy(path: Path | None, spec: TaskSpec, session: Session, offset: int) ->
     return actor, f"{path} sha256={file_hash(path)} updates={checkpoint.updates}"
 
 
-def _steps_there(out: Path, session: Session) -> int:
-    """Environment steps that an appended or resumed replay holds already."""
+def _there(out: Path, session: Session) -> tuple[int, int]:
+    """Environment steps and complete episodes that an appended or resumed replay holds already."""
     there = places(out) if session.existing in ("append", "resume") else []
-    return open_replay(there).env_steps if there else 0
+    if not there:
+        return 0, 0
+    replay = open_replay(there)
+    return replay.env_steps, sum(info.complete for info in replay.episodes())

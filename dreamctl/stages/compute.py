@@ -60,10 +60,20 @@ def generator(compute: Compute, seed: int, *position: int) -> torch.Generator:
     return torch.Generator(compute.device).manual_seed(mixed >> 1)
 
 
+def is_there(name: str) -> bool:
+    """Whether a device of this name can be computed on."""
+    return _kinds().get(name.partition(":")[0], False)
+
+
+def _kinds() -> dict[str, bool]:
+    """Kinds of devices that are known, and whether they are here."""
+    return {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+
+
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    there = _kinds()
     kind = name.partition(":")[0]
     if kind not in there:
         raise UsageError(f"--device {name}: is not known; known: auto, {', '.join(there)}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from dreamctl.core.checkpoint import Checkpoint
 from dreamctl.core.errors import InputError
 from dreamctl.core.session import Session
+from dreamctl.stages.compute import is_there
 from dreamctl.stages.experiment import Resolved, check_same_section, gone_on, recorded
 from dreamctl.stages.output import check_output
 
@@ -89,4 +90,12 @@ def take_up(
     for name, content in inputs.items():
         if before.state["inputs"].get(name) != content:
             raise InputError(f"{path}: its {name} has changed since it was interrupted; start anew with --init {path} and another --out")
-    return gone_on(before.config, given, ("train_wm", "train_ac")), replace(session, seed=before.state["seed"])
+    return gone_on(before.config, given, ("train_wm", "train_ac")), as_before(session, before)
+
+
+def as_before(session: Session, before: Checkpoint) -> Session:
+    """The session with the seed, and unless it says otherwise the device, precision and threads, that an interrupted run had."""
+    was = before.provenance
+    device = was["device"] if session.device == "auto" and is_there(was["device"]) else session.device
+    precision = was["precision"] if session.precision == "auto" else session.precision
+    return replace(session, seed=before.state["seed"], device=device, precision=precision, threads=session.threads or was["threads"])

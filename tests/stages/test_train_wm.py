@@ -99,6 +99,15 @@ def test_resuming_keeps_what_is_not_said_again(replay: Path, tmp_path: Path) -> 
     assert kept.config["train_wm"]["holdout"] == 0.4
 
 
+def test_resuming_computes_as_before(replay: Path, tmp_path: Path) -> None:
+    out = tmp_path / "wm.ckpt"
+    with pytest.raises(StoppedEarly):
+        train_wm(tiny(), [replay], out, None, stopping(2, threads=2, device="cpu"))
+    train_wm(tiny(), [replay], out, None, RESUME)
+    was = Checkpoint.load(out).provenance
+    assert (was["threads"], was["device"], was["precision"]) == (2, "cpu", "fp32")
+
+
 @pytest.mark.parametrize(
     ("section", "values", "message"),
     [

@@ -1,0 +1,104 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dreamctl.core.errors import InputError, StoppedEarly, UsageError
+from dreamctl.core.experience import Row
+from dreamctl.core.session import Session
+from dreamctl.replay.reader import open_replay
+from dreamctl.stages.collect import collect, plan, take
+from tests.stages.tiny import OVERWRITE, RESUME, stopping, tiny
+
+APPEND = replace(Session(), existing="append")
+
+
+def steps(path: Path) -> int:
+    return open_replay([path]).env_steps
+
+
+@pytest.mark.parametrize("name", ["replay", "replay.h5"])
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_it_takes_exactly_so_many_steps(tmp_path: Path, name: str, lanes: int) -> None:
+    out = tmp_path / name
+    result = collect(tiny(collect={"steps": 100}, env={"num_envs": lanes}), out, None, Session())
+    assert (result.env_steps, result.total_steps, steps(out)) == (100, 100, 100)
+    complete = [info for info in open_replay([out]).episodes() if info.complete]
+    assert result.episodes == len(complete)
+    assert result.return_mean == pytest.approx(np.mean([info.episode_return for info in complete]))
+
+
+def test_or_so_many_episodes(tmp_path: Path) -> None:
+    result = collect(tiny(collect={"episodes": 4}), tmp_path / "replay", None, Session())
+    assert result.episodes == 4
+    assert sum(info.complete for info in open_replay([tmp_path / "replay"]).episodes()) == 4
+
+
+@pytest.mark.parametrize("name", ["replay", "replay.h5"])
+def test_resuming_fills_up_to_the_budget(tmp_path: Path, name: str) -> None:
+    out = tmp_path / name
+    with pytest.raises(StoppedEarly, match="stopped at step 70 of 100"):
+        collect(tiny(collect={"steps": 100}), out, None, stopping(70))
+    result = collect(tiny(collect={"steps": 100}), out, None, RESUME)
+    assert (result.env_steps, result.total_steps, steps(out)) == (30, 100, 100)
+    assert collect(tiny(collect={"steps": 100}), out, None, RESUME).env_steps == 0
+    assert steps(out) == 100
+
+
+def test_resuming_counts_the_episodes_that_are_there(tmp_path: Path) -> None:
+    out, experiment = tmp_path / "replay", tiny(collect={"episodes": 5})
+    with pytest.raises(StoppedEarly):
+        collect(experiment, out, None, stopping(2))
+    assert collect(experiment, out, None, RESUME).episodes == 3
+    assert collect(experiment, out, None, RESUME).episodes == 0
+    assert sum(info.complete for info in open_replay([out]).episodes()) == 5
+
+
+def test_appending_adds_other_episodes(tmp_path: Path) -> None:
+    out = tmp_path / "replay"
+    for session in (Session(), APPEND):
+        collect(tiny(collect={"steps": 60}), out, None, session)
+    replay = open_replay([out])
+    assert replay.env_steps == 120
+    starts = [replay.load(info).observation["observation"][0].tobytes() for info in replay.episodes()]
+    assert len(set(starts)) == len(starts)
+
+
+def test_an_agent_collects_and_is_named_in_the_replay(agent: Path, tmp_path: Path) -> None:
+    collect(tiny(collect={"steps": 40}), tmp_path / "replay", agent, Session())
+    assert steps(tmp_path / "replay") == 40
+
+
+def test_overwriting_keeps_what_is_not_a_replay(tmp_path: Path) -> None:
+    out = tmp_path / "replay"
+    collect(tiny(collect={"steps": 60}), out, None, Session())
+    (out / "notes.txt").write_text("mine")
+    collect(tiny(collect={"steps": 40}), out, None, OVERWRITE)
+    assert steps(out) == 40
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_what_is_there_is_refused(agent: Path, tmp_path: Path) -> None:
+    out = tmp_path / "replay"
+    collect(tiny(collect={"steps": 20}), out, None, Session())
+    with pytest.raises(UsageError, match="exists; use --resume, --overwrite, --append or another --out"):
+        collect(tiny(), out, None, Session())
+    with pytest.raises(UsageError, match="--append adds to a replay folder"):
+        collect(tiny(), tmp_path / "one.h5", None, APPEND)
+    with pytest.raises(InputError, match="task is"):
+        collect(tiny(env={"task": "Acrobot-v1"}), tmp_path / "other", agent, Session())
+
+
+def test_lanes_beyond_the_budget_keep_their_last_action_untaken() -> None:
+    def row(lane: int, is_first: bool) -> Row:
+        return Row(lane, {}, np.int64(0), 0.0, is_first, False, False)
+
+    rows = [row(0, False), row(1, True), row(2, False), row(3, False)]
+    assert [kept.lane for kept in take(rows, 2)] == [0, 1, 2]
+    assert [kept.lane for kept in take(rows, 0)] == [1]
+
+
+def test_a_plan_writes_nothing(tmp_path: Path) -> None:
+    assert plan(tiny(), tmp_path / "replay", None, Session()).items["budget"] == "400 steps, 0 steps are there"
+    assert list(tmp_path.iterdir()) == []
