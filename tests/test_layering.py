@@ -28,7 +28,7 @@ MAY_IMPORT = {
 # Stage modules that belong to no one command; every other one is a command's, and only `run` may import it.
 SHARED = {
     *("agent", "compute", "environments", "experiment", "learner", "output"),
-    *("plan", "policy", "resume", "train_ratio", "training"),
+    *("plan", "policy", "resume", "train_ratio", "training", "training_stage"),
 }
 
 
@@ -117,7 +117,8 @@ def test_a_planted_import_is_found(tmp_path: Path, file: str, line: str, target:
     package = shutil.copytree(PACKAGE, tmp_path / "dreamctl", ignore=shutil.ignore_patterns("__pycache__"))
     path = package / file
     path.write_text(f"{path.read_text()}\n{line}\n")
-    assert [breach.partition(" ")[2] for breach in breaches(package)] == [f"imports {target}"]
+    new = set(breaches(package)) - set(breaches(PACKAGE))
+    assert [breach.partition(" ")[2] for breach in new] == [f"imports {target}"]
 
 
 def test_run_may_import_the_other_stages() -> None:
