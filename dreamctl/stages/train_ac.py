@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dreamctl.core.checkpoint import Checkpoint
-from dreamctl.core.metrics import Metrics, metrics_path
-from dreamctl.core.provenance import file_hash, provenance
+from dreamctl.core.provenance import file_hash
 from dreamctl.core.session import Session
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.sampler import WindowSampler
@@ -16,16 +15,15 @@ from dreamctl.stages.agent import (
     load_weights,
     load_world_model,
     new_actor_critic,
-    optimizer_of,
     part_of,
-    weights_of,
 )
 from dreamctl.stages.compute import Compute, set_up
 from dreamctl.stages.experiment import Resolved, check_same_section, recorded
 from dreamctl.stages.learner import Learner
 from dreamctl.stages.plan import Plan
 from dreamctl.stages.resume import CheckpointFile, take_up
-from dreamctl.stages.training import Trainer, TrainResult, train, training_plan
+from dreamctl.stages.training import Trainer
+from dreamctl.stages.training_stage import TrainingStage, TrainResult, training_plan
 
 SECTIONS = ("replay", "actor_critic", "optimizer")
 
@@ -89,38 +87,8 @@ def train_ac(resolved: Resolved, world_model: Path, replays: Sequence[Path], out
         load_optimizer(learner, start.optimizer, start_path)
     done = before.state["done"] if before is not None else 0
     trainer = Trainer(learner, sampler, replay.spec, compute, session.seed, offset=learner.steps("actor_critic") - done)
-    origin = provenance(session, compute.to_json(), inputs)
-    weights = weights_of(learner.world_model)
-
-    def save(behind: int) -> Path:
-        checkpoint = Checkpoint(
-            kind="agent",
-            updates=trainer.offset + behind,
-            env_steps=replay.env_steps,
-            config=resolved.plain,
-            spec=replay.spec,
-            weights=weights | weights_of(actor_critic=learner.actor_critic),
-            # The world model's own optimizer travels along, so that `train-wm --init` of this agent goes on without a second warm-up.
-            optimizer={**frozen.checkpoint.optimizer, **optimizer_of(learner)},
-            state={"done": behind, "seed": session.seed, "inputs": inputs},
-            provenance=origin,
-        )
-        return target.save(checkpoint, complete=behind == config.updates)
-
-    if target.replaces:
-        save(0)
-    with Metrics(metrics_path(out), session.tensorboard, resume_at=done) as metrics:
-        figures = train(
-            trainer,
-            done=done,
-            updates=config.updates,
-            every=(config.log_every, config.checkpoint_every),
-            metrics=metrics,
-            session=session,
-            save=save,
-            label="train-ac",
-        )
-    return TrainResult(out, config.updates, trainer.offset + config.updates, replay.env_steps, figures)
+    # The world model's own optimizer travels along, so that `train-wm --init` of this agent goes on without a second warm-up.
+    return TrainingStage(trainer, target, config, resolved, replay, inputs, session, done, carried=frozen.checkpoint.optimizer).run()
 
 
 def plan(resolved: Resolved, world_model: Path, replays: Sequence[Path], out: Path, init: Path | None, session: Session) -> Plan:

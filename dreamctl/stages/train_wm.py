@@ -5,18 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from dreamctl.core.checkpoint import Checkpoint
-from dreamctl.core.metrics import Metrics, metrics_path
-from dreamctl.core.provenance import provenance
 from dreamctl.core.session import Session
 from dreamctl.replay.reader import Replay, open_replay
 from dreamctl.replay.sampler import WindowSampler
-from dreamctl.stages.agent import check_task, load_optimizer, load_weights, new_world_model, optimizer_of, weights_of
+from dreamctl.stages.agent import check_task, load_optimizer, load_weights, new_world_model
 from dreamctl.stages.compute import set_up
 from dreamctl.stages.experiment import Experiment, Resolved
 from dreamctl.stages.learner import Learner
 from dreamctl.stages.plan import Plan
 from dreamctl.stages.resume import CheckpointFile, take_up
-from dreamctl.stages.training import Trainer, TrainResult, fit_scaling, train, training_plan
+from dreamctl.stages.training import Trainer, fit_scaling
+from dreamctl.stages.training_stage import TrainingStage, TrainResult, training_plan
 
 SECTIONS = ("replay", "world_model", "optimizer", "train_wm.holdout")
 
@@ -53,37 +52,8 @@ def train_wm(resolved: Resolved, replays: Sequence[Path], out: Path, init: Path 
     fit_scaling(learner.world_model, kept)
     done = before.state["done"] if before is not None else 0
     trainer = Trainer(learner, sampler, replay.spec, compute, session.seed, offset=learner.steps("world_model") - done)
-    origin = provenance(session, compute.to_json(), inputs)
-
-    def save(behind: int) -> Path:
-        checkpoint = Checkpoint(
-            kind="world_model",
-            updates=trainer.offset + behind,
-            env_steps=replay.env_steps,
-            config=resolved.plain,
-            spec=replay.spec,
-            weights=weights_of(learner.world_model),
-            optimizer=optimizer_of(learner),
-            state={"done": behind, "seed": session.seed, "inputs": inputs},
-            provenance=origin,
-        )
-        return target.save(checkpoint, complete=behind == config.updates)
-
-    if target.replaces:
-        save(0)
-    with Metrics(metrics_path(out), session.tensorboard, resume_at=done) as metrics:
-        figures = train(
-            trainer,
-            done=done,
-            updates=config.updates,
-            every=(config.log_every, config.checkpoint_every),
-            metrics=metrics,
-            session=session,
-            save=save,
-            label="train-wm",
-            report=_holdout(trainer, held, resolved.experiment),
-        )
-    return TrainResult(out, config.updates, trainer.offset + config.updates, replay.env_steps, figures)
+    report = _holdout(trainer, held, resolved.experiment)
+    return TrainingStage(trainer, target, config, resolved, replay, inputs, session, done, report=report).run()
 
 
 def plan(resolved: Resolved, replays: Sequence[Path], out: Path, init: Path | None, session: Session) -> Plan:

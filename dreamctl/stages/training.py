@@ -1,8 +1,6 @@
-"""The loop that `train-wm`, `train-ac` and `run` share around the learner: batches, noise, metrics, checkpoints, stopping."""
+"""The learner with its data, as `train-wm`, `train-ac` and `run` share it: batches, noise, figures."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,15 +8,12 @@ from torch import Tensor
 
 from dreamctl.core.errors import TrainingDiverged
 from dreamctl.core.experience import TaskSpec, Windows
-from dreamctl.core.metrics import Metrics
-from dreamctl.core.session import Session
 from dreamctl.core.spaces import ActionCodec
 from dreamctl.core.tensors import Batch
 from dreamctl.replay.reader import Replay
 from dreamctl.replay.sampler import WindowSampler
 from dreamctl.stages.compute import Compute, generator
 from dreamctl.stages.learner import Learner
-from dreamctl.stages.plan import Plan
 from dreamctl.stages.policy import flat_vectors
 from dreamctl.world_model.model import WorldModel
 
@@ -82,54 +77,6 @@ class Trainer:
         return {f"holdout/{name}": value for name, value in sums.items()}
 
 
-def train(
-    trainer: Trainer,
-    *,
-    done: int,
-    updates: int,
-    every: tuple[int, int],
-    metrics: Metrics,
-    session: Session,
-    save: Callable[[int], Path],
-    label: str,
-    report: Callable[[], dict[str, float]] = dict,
-) -> dict[str, float]:
-    """Updates `done` to `updates`, saving on the way and when asked to stop; returns the last figures.
-
-    Args:
-        trainer: what learns.
-        done: updates behind us.
-        updates: of the whole run.
-        every: updates between two lines of metrics, and between two checkpoints.
-        metrics: where figures go.
-        session: progress and the wish to stop.
-        save: write the checkpoint after so many updates; returns where it is.
-        label: of the progress bar.
-        report: further figures for each line of metrics.
-
-    Raises:
-        StoppedEarly, Interrupted: state is saved.
-        TrainingDiverged: the last checkpoint before is kept.
-    """
-    log_every, checkpoint_every = every
-    figures: dict[str, float] = {}
-    session.progress.start(label, updates)
-    for number in range(done, updates):
-        trainer.update(number)
-        behind, last = number + 1, number + 1 == updates
-        stop = session.stop.requested() and not last
-        due = stop or last or behind % checkpoint_every == 0
-        if due or behind % log_every == 0:
-            figures = trainer.figures() | report()
-            metrics.write(updates=behind, **figures)
-        session.progress.update(behind, loss=figures.get("loss", float("nan")))
-        if due:
-            saved = save(behind)
-        if stop:
-            raise session.stop.error(saved, f"update {behind} of {updates}")
-    return figures
-
-
 def fit_scaling(world_model: WorldModel, replay: Replay) -> None:
     """Let the world model take the statistics of its vectors from every row that is there, if it has none yet."""
     columns = [stream.columns for stream in replay.streams if len(stream)]
@@ -156,48 +103,3 @@ def to_batch(windows: Windows, spec: TaskSpec, device: torch.device) -> Batch:
         is_last=tensor(windows.is_last),
         terminated=tensor(windows.terminated),
     )
-
-
-def training_plan(learner: Learner, replay: Replay, updates: int, out: Path, compute: Compute) -> Plan:
-    """What training would do: data, parameters, memory and disk."""
-    count = sum(parameter.numel() for parameter in learner.parameters)
-    return Plan(
-        {
-            "replay": f"{replay.name}: {replay.env_steps} steps of {replay.spec.name}",
-            "updates": str(updates),
-            "parameters": f"{count:,} that learn",
-            # Parameters, gradients and two moments in float32; activations come on top.
-            "memory": f"{16 * count / 1e6:.0f} MB for parameters and optimizer",
-            "disk": f"{12 * count / 1e6:.0f} MB a checkpoint",
-            "device": f"{compute.device}, {compute.precision}, {compute.threads} threads",
-            "output": str(out),
-        }
-    )
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """A finished training stage.
-
-    Attributes:
-        path: the checkpoint.
-        updates: of this run.
-        total_updates: with those behind the checkpoint that it began from.
-        env_steps: environment steps in the replay.
-        figures: the last line of metrics.
-    """
-
-    path: Path
-    updates: int
-    total_updates: int
-    env_steps: int
-    figures: dict[str, float]
-
-    def to_json(self) -> dict[str, object]:
-        """As one object."""
-        return {**vars(self), "path": str(self.path)}
-
-    def summary(self) -> str:
-        """For a person."""
-        losses = ", ".join(f"{name.removeprefix('loss/')} {value:.3g}" for name, value in self.figures.items() if name.startswith("loss"))
-        return f"{self.path}: {self.updates} updates on {self.env_steps} environment steps; {losses}"

@@ -62,7 +62,7 @@ def test_quiet_prints_just_the_path(dreamctl, story, tmp_path):
 
 def test_a_number_that_json_lacks_is_null(capsys):
     from dreamctl.cli.output import emit
-    from dreamctl.stages.training import TrainResult
+    from dreamctl.stages.training_stage import TrainResult
 
     class Odd(TrainResult):
         def to_json(self) -> dict[str, object]:
