@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dreamctl.actor_critic.returns import PercentileScale, ReturnScale, ReturnScaler, lambda_return, replay_return
+from dreamctl.core.limits import Count, Natural, Share, Weight
 from dreamctl.core.spaces import ActionCodec
 from dreamctl.core.tensors import Batch, Rollout
 from dreamctl.nn.distributions import Draw, inverse_cdf
@@ -34,9 +35,9 @@ class NetworkConfig:
         scale: initial scale of its last layer.
     """
 
-    layers: int = 3
-    units: int = 256
-    scale: float = 1.0
+    layers: Natural = 3
+    units: Count = 256
+    scale: Weight = 1.0
 
 
 @dataclass(frozen=True)
@@ -48,17 +49,17 @@ class SlowCritic:
         regularizer: weight of the loss that pulls the critic to it.
     """
 
-    rate: float = 0.02
-    regularizer: float = 1.0
+    rate: Share = 0.02
+    regularizer: Weight = 1.0
 
 
 @dataclass(frozen=True)
 class ActorCriticLossScales:
     """Section `actor_critic.loss_scales`."""
 
-    policy: float = 1.0
-    value: float = 1.0
-    replay_value: float = 0.3
+    policy: Weight = 1.0
+    value: Weight = 1.0
+    replay_value: Weight = 0.3
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,14 @@ class ActorCriticConfig:
     slow_critic: SlowCritic = field(default_factory=SlowCritic)
     return_scale: ReturnScale = field(default_factory=PercentileScale)
     loss_scales: ActorCriticLossScales = field(default_factory=ActorCriticLossScales)
-    horizon: int = 15
-    starts: int = 0
-    trace: float = 0.95
+    horizon: Count = 15
+    starts: Natural = 0
+    trace: Share = 0.95
     entropy_scale: float = 3e-4
+
+    def __post_init__(self) -> None:
+        if self.starts == 1:
+            raise ValueError("starts=1: the replay value loss needs two steps in a row, wanted 0 (all) or at least 2")
 
 
 @dataclass(frozen=True)

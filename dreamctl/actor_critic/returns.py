@@ -1,10 +1,12 @@
 """Returns and their scale."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
+
+from dreamctl.core.limits import Share, Within
 
 
 def lambda_return(reward: Tensor, continue_prob: Tensor, value: Tensor, trace: float) -> Tensor:
@@ -73,10 +75,10 @@ class PercentileScale:
     """
 
     kind: ClassVar[str] = "percentile"
-    rate: float = 0.01
-    low: float = 0.05
-    high: float = 0.95
-    limit: float = 1.0
+    rate: Share = 0.01
+    low: Share = 0.05
+    high: Share = 0.95
+    limit: Annotated[float, Within(1e-8)] = 1.0
 
 
 ReturnScale = PercentileScale

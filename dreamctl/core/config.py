@@ -24,6 +24,7 @@ from dreamctl.core.layers import (
     preset_layer,
     preset_names,
 )
+from dreamctl.core.limits import Within
 
 __all__ = [
     "Layer",
@@ -124,7 +125,7 @@ def _value(hint: Any, value: Any, path: str, base: Any = dataclasses.MISSING) ->
     """`value` as the type that `hint` says; `base` is what the key would be without it."""
     origin, args = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return _value(args[0], value, path, base)
+        return _limited(_value(args[0], value, path, base), args[1:], path)
     if origin in (Union, types.UnionType):
         return _union(args, value, path, base)
     if origin is Literal:
@@ -142,6 +143,14 @@ def _value(hint: Any, value: Any, path: str, base: Any = dataclasses.MISSING) ->
         return _items(container, args, value, path)
     if isinstance(container, type) and issubclass(container, Mapping):
         return _mapping(args, value, path)
+    return value
+
+
+def _limited(value: Any, limits: tuple[Any, ...], path: str) -> Any:
+    """The value, once it lies within every limit."""
+    for limit in limits:
+        if isinstance(limit, Within) and value not in limit:
+            raise UsageError(f"{path}: found {value!r}, wanted {limit}")
     return value
 
 

@@ -54,6 +54,10 @@ class SymexpTwoHot:
     bins: int = 255
     limit: float = 20.0
 
+    def __post_init__(self) -> None:
+        if not (self.bins >= 3 and 0 < self.limit <= 80):
+            raise ValueError(f"bins={self.bins}, limit={self.limit}: wanted at least 3 bins and a limit above 0, at most 80")
+
     @property
     def param_size(self) -> int:
         """Numbers a network emits."""
@@ -152,6 +156,10 @@ class CategoricalAction:
     kind: ClassVar[str] = "categorical"
     unimix: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.unimix <= 1:
+            raise ValueError(f"unimix={self.unimix}: wanted a share from 0 to 1")
+
     def param_sizes(self, action_size: int) -> tuple[int, ...]:
         """Numbers a network emits for A = `action_size`: the logits."""
         return (action_size,)
@@ -175,6 +183,10 @@ class BoundedNormal:
     kind: ClassVar[str] = "bounded_normal"
     min_std: float = 0.1
     max_std: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_std <= self.max_std:
+            raise ValueError(f"min_std={self.min_std}, max_std={self.max_std}: wanted 0 < min_std <= max_std")
 
     def param_sizes(self, action_size: int) -> tuple[int, ...]:
         """Numbers a network emits for A = `action_size`: raw means, raw standard deviations."""

@@ -29,6 +29,13 @@ class LaProp:
     beta2: float = 0.999
     eps: float = 1e-20
 
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "warmup", "min_norm", "eps"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}={getattr(self, name)}: wanted at least 0")
+        if not (self.clip > 0 and 0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
+            raise ValueError(f"clip={self.clip}, beta1={self.beta1}, beta2={self.beta2}: wanted clip above 0, betas from 0 to below 1")
+
     def optimizer(self, groups: Mapping[str, Sequence[nn.Parameter]]) -> "LaPropOptimizer":
         """A fresh optimizer of named groups of parameters, each with a step count of its own."""
         return LaPropOptimizer(groups, self)

@@ -1,13 +1,14 @@
 """Windows of consecutive rows, drawn from a replay: batch k is a pure function of the seed, k and the streams' lengths."""
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array, Windows
+from dreamctl.core.limits import Count, Within
 from dreamctl.replay.reader import Replay
 from dreamctl.replay.stream import Stream
 
@@ -71,8 +72,8 @@ class ReplayConfig:
         allow_imagined: whether dreams may be drawn as if they were real.
     """
 
-    batch_size: int = 16
-    batch_length: int = 64
+    batch_size: Count = 16
+    batch_length: Annotated[int, Within(2)] = 64
     windows: WindowKind = AcrossEpisodes()
     selector: Selector = Uniform()
     start: Start = Zero()

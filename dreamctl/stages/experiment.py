@@ -2,11 +2,12 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from dreamctl.actor_critic.model import ActorCriticConfig
 from dreamctl.core.config import Layer, Merged, Values, build, merge, to_plain
 from dreamctl.core.errors import UsageError
+from dreamctl.core.limits import Count, Natural, Weight, Within
 from dreamctl.nn.optim import LaProp, Optimizer
 from dreamctl.replay.sampler import ReplayConfig
 from dreamctl.world_model.model import WorldModelConfig
@@ -25,7 +26,7 @@ class EnvConfig:
 
     suite: str = "gym"
     task: str = ""
-    num_envs: int = 1
+    num_envs: Count = 1
     vectorize: Literal["auto", "sync", "async"] = "auto"
     options: Mapping[str, object] = field(default_factory=dict, metadata={"rest": True})
 
@@ -46,11 +47,11 @@ class CollectConfig:
         frame_size: short side of stored pictures, with `--frames`.
     """
 
-    steps: int = 1000
-    episodes: int | None = None
-    seal_steps: int = 256
-    shard_mb: int = 32
-    frame_size: int = 200
+    steps: Count = 1000
+    episodes: Count | None = None
+    seal_steps: Annotated[int, Within(2)] = 256
+    shard_mb: Count = 32
+    frame_size: Count = 200
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,11 @@ class TrainWMConfig:
         log_every, checkpoint_every: updates between two lines of metrics, and between two checkpoints.
     """
 
-    updates: int = 1000
-    holdout: float = 0.1
-    holdout_batches: int = 4
-    log_every: int = 50
-    checkpoint_every: int = 500
+    updates: Count = 1000
+    holdout: Annotated[float, Within(0, 0.9)] = 0.1
+    holdout_batches: Natural = 4
+    log_every: Count = 50
+    checkpoint_every: Count = 500
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,9 @@ class TrainACConfig:
         log_every, checkpoint_every: updates between two lines of metrics, and between two checkpoints.
     """
 
-    updates: int = 1000
-    log_every: int = 50
-    checkpoint_every: int = 500
+    updates: Count = 1000
+    log_every: Count = 50
+    checkpoint_every: Count = 500
 
 
 @dataclass(frozen=True)
@@ -119,10 +120,10 @@ class EvalConfig:
         frame_size: short side of stored pictures, with `--frames`.
     """
 
-    episodes: int = 20
-    num_envs: int = 0
+    episodes: Count = 20
+    num_envs: Natural = 0
     action: Literal["sample", "mode"] = "sample"
-    frame_size: int = 200
+    frame_size: Count = 200
 
     @property
     def lanes(self) -> int:
@@ -164,12 +165,12 @@ class RunConfig:
         log_every: updates between two lines of metrics.
     """
 
-    steps: int = 10_000
-    prefill: int = 1000
-    train_ratio: float = 32.0
-    eval_every: int = 1000
-    eval_episodes: int = 10
-    log_every: int = 50
+    steps: Count = 10_000
+    prefill: Natural = 1000
+    train_ratio: Weight = 32.0
+    eval_every: Count = 1000
+    eval_episodes: Count = 10
+    log_every: Count = 50
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,11 @@ class Experiment:
     eval: EvalConfig = field(default_factory=EvalConfig)
     render: RenderConfig = field(default_factory=RenderConfig)
     run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        starts, length = self.actor_critic.starts, self.replay.batch_length
+        if starts > length:
+            raise UsageError(f"actor_critic.starts: is {starts}, a window holds replay.batch_length={length} rows; lower it, or 0 for all")
 
 
 SECTIONS = tuple(Experiment.__dataclass_fields__)

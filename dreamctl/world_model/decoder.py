@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from dreamctl.core.limits import Count
 from dreamctl.core.tensors import LatentState
 from dreamctl.nn.blocks import MLP, Linear
 
@@ -18,8 +19,8 @@ class DecoderConfig:
         layers, units: of the dense part, which all vectors share.
     """
 
-    layers: int = 3
-    units: int = 256
+    layers: Count = 3
+    units: Count = 256
 
 
 class Decoder(nn.Module):

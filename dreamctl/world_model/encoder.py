@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from dreamctl.core.limits import Count
 from dreamctl.nn.blocks import MLP
 
 
@@ -17,8 +18,8 @@ class EncoderConfig:
         layers, units: of the dense part, which reads all vectors at once.
     """
 
-    layers: int = 3
-    units: int = 256
+    layers: Count = 3
+    units: Count = 256
 
 
 class Encoder(nn.Module):

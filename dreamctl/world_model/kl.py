@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from dreamctl.core.limits import Weight
 from dreamctl.nn.distributions import OneHot
 
 
@@ -22,9 +23,9 @@ class BalancedKL:
     """
 
     kind: ClassVar[str] = "balanced"
-    dynamics: float = 1.0
-    representation: float = 0.1
-    free_nats: float = 1.0
+    dynamics: Weight = 1.0
+    representation: Weight = 0.1
+    free_nats: Weight = 1.0
 
     def __call__(self, posterior: OneHot, prior: OneHot) -> dict[str, Tensor]:
         """Scaled loss terms, each (B, T), in nats."""

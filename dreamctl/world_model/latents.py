@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from dreamctl.core.limits import Count, Share
 from dreamctl.nn.distributions import OneHot
 
 
@@ -20,9 +21,9 @@ class CategoricalLatent:
     """
 
     kind: ClassVar[str] = "categorical"
-    groups: int = 32
-    classes: int = 16
-    unimix: float = 0.01
+    groups: Count = 32
+    classes: Count = 16
+    unimix: Share = 0.01
 
     @property
     def size(self) -> int:

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from dreamctl.core.experience import TaskSpec
+from dreamctl.core.limits import Count, Natural, Weight, Within
 from dreamctl.core.spaces import ActionCodec, vector_size
 from dreamctl.core.tensors import Batch, LatentState, Rollout
 from dreamctl.nn.distributions import Bernoulli, Draw, inverse_cdf
@@ -28,18 +30,18 @@ class PredictorConfig:
         scale: initial scale of its last layer; 0 starts from the prediction 0.
     """
 
-    layers: int = 1
-    units: int = 256
-    scale: float = 1.0
+    layers: Natural = 1
+    units: Count = 256
+    scale: Weight = 1.0
 
 
 @dataclass(frozen=True)
 class LossScales:
     """Section `world_model.loss_scales`; the KL kind carries its own."""
 
-    observation: float = 1.0
-    reward: float = 1.0
-    continues: float = 1.0
+    observation: Weight = 1.0
+    reward: Weight = 1.0
+    continues: Weight = 1.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class WorldModelConfig:
     reward_output: ScalarOutput = field(default_factory=SymexpTwoHot)
     continue_predictor: PredictorConfig = field(default_factory=PredictorConfig)
     loss_scales: LossScales = field(default_factory=LossScales)
-    horizon: float = 333.0
+    horizon: Annotated[float, Within(2)] = 333.0
 
 
 @dataclass(frozen=True)

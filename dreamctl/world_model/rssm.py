@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from dreamctl.core.limits import Count
 from dreamctl.core.tensors import LatentState
 from dreamctl.nn.blocks import MLP, NORM_EPS, BlockLinear, Dense, Linear
 from dreamctl.nn.distributions import Draw, inverse_cdf
@@ -26,10 +27,14 @@ class RSSMConfig:
         prior_layers: dense blocks between h and the prior.
     """
 
-    recurrent: int = 2048
-    units: int = 256
-    blocks: int = 8
-    prior_layers: int = 2
+    recurrent: Count = 2048
+    units: Count = 256
+    blocks: Count = 8
+    prior_layers: Count = 2
+
+    def __post_init__(self) -> None:
+        if self.recurrent % self.blocks:
+            raise ValueError(f"recurrent={self.recurrent} does not divide into blocks={self.blocks}; make it a multiple")
 
 
 class SequenceModel(nn.Module):

@@ -1,0 +1,42 @@
+"""Numbers that make no experiment are told in one line, before anything is read or written."""
+
+import pytest
+
+from dreamctl.core.config import Layer, parse_assignment
+from dreamctl.core.errors import UsageError
+from dreamctl.stages.experiment import resolve
+
+REFUSED = {
+    "replay.batch_size=0": "replay.batch_size: found 0, wanted at least 1",
+    "replay.batch_length=1": "replay.batch_length: found 1, wanted at least 2",
+    "world_model.rssm.blocks=5": "world_model.rssm: recurrent=2048 does not divide into blocks=5; make it a multiple",
+    "world_model.latent.groups=0": "world_model.latent.groups: found 0, wanted at least 1",
+    "world_model.latent.unimix=2": "world_model.latent.unimix: found 2.0, wanted 0 to 1",
+    "world_model.horizon=0": "world_model.horizon: found 0.0, wanted at least 2",
+    "world_model.loss_scales.reward=nan": "world_model.loss_scales.reward: found nan, wanted at least 0",
+    "world_model.reward_output.bins=1": "world_model.reward_output: bins=1, limit=20.0: wanted at least 3 bins",
+    "optimizer.learning_rate=nan": "optimizer: learning_rate=nan: wanted at least 0",
+    "optimizer.beta2=1": "optimizer: clip=0.3, beta1=0.9, beta2=1.0: wanted clip above 0, betas from 0 to below 1",
+    "actor_critic.horizon=0": "actor_critic.horizon: found 0, wanted at least 1",
+    "actor_critic.trace=2": "actor_critic.trace: found 2.0, wanted 0 to 1",
+    "actor_critic.starts=1": "actor_critic: starts=1: the replay value loss needs two steps in a row",
+    "actor_critic.starts=65": "actor_critic.starts: is 65, a window holds replay.batch_length=64 rows; lower it, or 0 for all",
+    "actor_critic.discrete.unimix=-1": "actor_critic.discrete: unimix=-1.0: wanted a share from 0 to 1",
+    "actor_critic.continuous.min_std=0": "actor_critic.continuous: min_std=0.0, max_std=1.0: wanted 0 < min_std <= max_std",
+    "env.num_envs=0": "env.num_envs: found 0, wanted at least 1",
+    "collect.steps=0": "collect.steps: found 0, wanted at least 1",
+    "collect.episodes=0": "collect.episodes: found 0, wanted at least 1 or null",
+    "train_wm.updates=0": "train_wm.updates: found 0, wanted at least 1",
+    "train_wm.holdout=1": "train_wm.holdout: found 1.0, wanted 0 to 0.9",
+    "train_ac.log_every=0": "train_ac.log_every: found 0, wanted at least 1",
+    "eval.episodes=0": "eval.episodes: found 0, wanted at least 1",
+    "run.train_ratio=-1": "run.train_ratio: found -1.0, wanted at least 0",
+    "run.eval_episodes=0": "run.eval_episodes: found 0, wanted at least 1",
+}
+
+
+@pytest.mark.parametrize("assignment", REFUSED)
+def test_a_number_that_makes_no_sense_is_refused_by_its_key(assignment: str) -> None:
+    with pytest.raises(UsageError) as told:
+        resolve([Layer("test", parse_assignment(assignment))])
+    assert str(told.value).startswith(REFUSED[assignment])
