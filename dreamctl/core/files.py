@@ -24,11 +24,11 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise OutputError(f"{path}: cannot write ({error.strerror or error}); free some space or choose another --out") from error
+        raise unwritable(path, error) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -41,7 +41,13 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def _sync_folder(folder: Path) -> None:
+def unwritable(path: Path, error: OSError) -> OutputError:
+    """What to raise when a file cannot be written."""
+    return OutputError(f"{path}: cannot write ({error.strerror or error}); free some space or choose another --out")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames and removals inside the folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from dreamctl.core.errors import InputError, OutputError, UsageError
 from dreamctl.core.experience import TaskSpec
+from dreamctl.core.files import sync_folder
 from dreamctl.core.spaces import spec_difference, spec_from_json, spec_to_json
 from dreamctl.replay.origin import Origin
-from dreamctl.replay.sealed import sync_folder
 from dreamctl.replay.shard import Header, read_header
 
 

@@ -1,16 +1,14 @@
 """One sealed shard, from columns to a file that is either complete or not there."""
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from dreamctl.core.errors import OutputError
 from dreamctl.core.experience import Array
+from dreamctl.core.files import unwritable, write_whole
 from dreamctl.replay.format import LIBVER, Field
 
 # Where the pieces of one column come from, in row order: a shard of its own rows has one, a merged file one a part.
@@ -33,39 +31,10 @@ def write_sealed(path: Path, attributes: Mapping[str, str | int], fields: Sequen
     """
     try:
         image, digest = _image(path.name, attributes, fields, lengths, pieces)
-        write_atomically(path, image)
     except OSError as error:
-        raise OutputError(f"{path}: cannot write ({error.strerror or error}); free some space or choose another --out") from error
+        raise unwritable(path, error) from error
+    write_whole(path, lambda file: file.write(image))
     return digest
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside, fsync, rename into place, fsync the folder.
-
-    Raises:
-        OSError: something failed; the temporary file is gone.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_folder(path.parent)
-    except OSError:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames and removals inside the folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _image(
