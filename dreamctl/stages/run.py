@@ -31,7 +31,8 @@ from dreamctl.stages.plan import Plan
 from dreamctl.stages.policy import DreamPolicy, RandomPolicy
 from dreamctl.stages.render import checked, render
 from dreamctl.stages.train_ratio import TrainRatio
-from dreamctl.stages.training import Trainer, fit_scaling, training_plan
+from dreamctl.stages.training import Trainer, fit_scaling
+from dreamctl.stages.training_stage import training_plan
 
 FILES = ("replay", "agent*.ckpt", "metrics.jsonl", "config.yaml", "eval.json", "dreams.h5", "dreams.gif", ".*.tmp")
 FIXED = ("env", "replay", "world_model", "actor_critic", "optimizer")
