@@ -1,17 +1,17 @@
 """`collect`: an environment under a policy, written as a replay."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dreamctl.core.checkpoint import Checkpoint
-from dreamctl.core.experience import Row, TaskSpec
+from dreamctl.core.experience import TaskSpec
 from dreamctl.core.session import Session
+from dreamctl.core.spaces import vector_size
 from dreamctl.envs.driver import Driver, Environments, Frames, Policy, gym_spec
 from dreamctl.replay.folder import places
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.writer import ReplayWriter
-from dreamctl.stages.environments import environments
+from dreamctl.stages.environments import environments, take
 from dreamctl.stages.experiment import CollectConfig, Resolved
 from dreamctl.stages.output import check_output, remove_output
 from dreamctl.stages.plan import Plan
@@ -86,7 +86,7 @@ def plan(resolved: Resolved, out: Path, policy: Path | None, session: Session) -
     before, _ = _there(out, session)
     with environments(env, frames=False) as (_, envs, spec):
         known_as = _policy(policy, spec, session, before)[1]
-    row = sum(space.dtype.itemsize * max(1, int(sum(space.shape))) for space in spec.observation.values() if space.dtype and space.shape)
+    row = sum(space.dtype.itemsize * vector_size(space) for space in spec.observation.values() if space.dtype)
     budget = f"{config.episodes} episodes" if config.episodes else f"{config.steps} steps"
     return Plan(
         {
@@ -117,16 +117,6 @@ def new_writer(
         gym_spec=gym_spec(envs),
         append=append,
     )
-
-
-def take(rows: Sequence[Row], budget: int) -> list[Row]:
-    """Rows that cost at most `budget` actions: lanes beyond it keep their last one untaken."""
-    taken, left = [], budget
-    for row in rows:
-        if row.is_first or left > 0:
-            taken.append(row)
-            left -= not row.is_first
-    return taken
 
 
 @dataclass

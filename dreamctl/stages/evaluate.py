@@ -15,7 +15,7 @@ from dreamctl.replay.writer import write_episodes
 from dreamctl.stages.agent import check_task
 from dreamctl.stages.environments import environments
 from dreamctl.stages.experiment import EnvConfig, Resolved, recorded
-from dreamctl.stages.output import check_output
+from dreamctl.stages.output import check_file
 from dreamctl.stages.plan import Plan
 from dreamctl.stages.policy import load_policy
 
@@ -86,7 +86,7 @@ def evaluate(resolved: Resolved, agent: Path, out: Path | None, session: Session
         UsageError, InputError, EnvironmentFailure, OutputError, StoppedEarly, Interrupted: as DESIGN section 5 says.
     """
     if out is not None:
-        check_output(out, session, resume=False)
+        check_file(out, session, resume=False)
     checkpoint = Checkpoint.load(agent)
     config = resolved.experiment.eval
     policy = load_policy(checkpoint, agent, session, action=config.action, seed=session.seed)
@@ -107,7 +107,7 @@ def evaluate(resolved: Resolved, agent: Path, out: Path | None, session: Session
 def plan(resolved: Resolved, agent: Path, out: Path | None, session: Session) -> Plan:
     """What `evaluate` would do."""
     if out is not None:
-        check_output(out, session, resume=False)
+        check_file(out, session, resume=False)
     checkpoint = Checkpoint.load(agent)
     config = resolved.experiment.eval
     load_policy(checkpoint, agent, session, action=config.action, seed=session.seed)

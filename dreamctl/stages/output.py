@@ -1,5 +1,6 @@
 """An output that exists already: refused, gone on with, or replaced when the new one is complete."""
 
+import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,21 +11,31 @@ from dreamctl.core.session import Session
 
 
 def check_output(out: Path, session: Session, *, append: bool = False, resume: bool = True) -> None:
-    """Refuse to touch what is there unless the session says how.
+    """Refuse to touch what is there unless the session says how; nothing is written to find out.
 
     Raises:
         UsageError: it exists (the ways on are named), or `--append` cannot be used here.
-        OutputError: its folder does not exist or cannot be written.
+        OutputError: its folder cannot be written.
     """
     if session.existing == "append" and not append:
         raise UsageError(f"{out}: --append adds to a replay folder; a single file is written whole, give a folder or --overwrite")
-    if out.exists() and session.existing == "refuse" and not (out.is_dir() and not any(out.iterdir())):
+    if os.path.exists(out) and session.existing == "refuse" and not (out.is_dir() and not any(out.iterdir())):
         ways = [*(["--resume"] if resume else []), "--overwrite", *(["--append"] if append else [])]
         raise UsageError(f"{out}: exists; use {', '.join(ways)} or another --out")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out.parent}: cannot make the folder: {error.strerror}; choose another --out") from error
+    above = next(folder for folder in out.absolute().parents if os.path.exists(folder))
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise OutputError(f"{out}: {above} {'cannot be written to' if above.is_dir() else 'is no folder'}; choose another --out")
+
+
+def check_file(out: Path, session: Session, *, resume: bool = True) -> None:
+    """As `check_output`, for what is one file.
+
+    Raises:
+        UsageError: a folder is there.
+    """
+    if out.is_dir():
+        raise UsageError(f"{out}: is a folder, wanted the name of a file; choose another --out")
+    check_output(out, session, resume=resume)
 
 
 def remove_output(out: Path, ours: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ from dreamctl.envs.suite import Drawing, Suite, make_env, one_line
 from dreamctl.replay.reader import Replay, open_replay
 from dreamctl.replay.stream import EpisodeInfo
 from dreamctl.stages.experiment import RenderConfig, Resolved
-from dreamctl.stages.output import check_output
+from dreamctl.stages.output import check_file
 from dreamctl.stages.plan import Plan
 from dreamctl.video.file import check_format, write_film
 from dreamctl.video.film import Film
@@ -76,7 +76,7 @@ def render(resolved: Resolved, files: Sequence[Path], out: Path, session: Sessio
     """
     config = checked(resolved.experiment.render)
     check_format(out)
-    check_output(out, session, resume=False)
+    check_file(out, session, resume=False)
     replay = open_replay(files)
     infos = replay.episodes()[: config.episodes]
     with pictures_of(replay, infos[0], config, session) as source:
@@ -90,7 +90,7 @@ def plan(resolved: Resolved, files: Sequence[Path], out: Path, session: Session)
     """What `render` would do; draws one row to see how."""
     config = checked(resolved.experiment.render)
     check_format(out)
-    check_output(out, session, resume=False)
+    check_file(out, session, resume=False)
     replay = open_replay(files)
     infos = replay.episodes()[: config.episodes]
     with pictures_of(replay, infos[0], config, session) as source:

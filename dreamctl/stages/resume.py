@@ -9,7 +9,7 @@ from dreamctl.core.errors import InputError
 from dreamctl.core.session import Session
 from dreamctl.stages.compute import is_there
 from dreamctl.stages.experiment import Resolved, check_same_section, gone_on, recorded
-from dreamctl.stages.output import check_output
+from dreamctl.stages.output import check_file
 
 
 class CheckpointFile:
@@ -38,7 +38,7 @@ class CheckpointFile:
     @staticmethod
     def check(out: Path, session: Session) -> None:
         """Refuse an output that exists, unless the session says what to do."""
-        check_output(out, session)
+        check_file(out, session)
 
     def unfinished(self, kind: str, session: Session) -> Checkpoint | None:
         """What an interrupted run of the same command left, when the session resumes.
