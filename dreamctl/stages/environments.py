@@ -1,10 +1,10 @@
 """The environments that a stage acts in."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from dreamctl.core.errors import UsageError
-from dreamctl.core.experience import TaskSpec
+from dreamctl.core.experience import Row, TaskSpec
 from dreamctl.envs.discovery import build_suite, load_suite
 from dreamctl.envs.driver import Environments, make_envs, task_spec
 from dreamctl.envs.suite import Suite
@@ -27,3 +27,13 @@ def environments(config: EnvConfig, frames: bool, lanes: int = 0) -> Iterator[tu
         yield suite, envs, task_spec(suite, config.task, envs)
     finally:
         envs.close()
+
+
+def take(rows: Sequence[Row], budget: int) -> list[Row]:
+    """Rows that cost at most `budget` actions: lanes beyond it keep their last one untaken."""
+    taken, left = [], budget
+    for row in rows:
+        if row.is_first or left > 0:
+            taken.append(row)
+            left -= not row.is_first
+    return taken
