@@ -67,7 +67,7 @@ def check_finished(out: Path, steps: int = STEPS, updates: int = UPDATES) -> Non
 def test_the_folder_holds_what_the_design_says(whole: Path) -> None:
     check_finished(whole)
     score = json.loads((whole / "eval.json").read_text())
-    assert score["episodes"] == 2
+    assert score["episodes"] == 3
     with Image.open(whole / "dreams.gif") as gif:
         assert gif.n_frames > 2
     dreams = open_replay([whole / "dreams.h5"])
