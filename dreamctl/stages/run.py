@@ -23,6 +23,7 @@ from dreamctl.stages.output import check_output, remove_output
 from dreamctl.stages.plan import Plan
 from dreamctl.stages.policy import DreamPolicy
 from dreamctl.stages.render import checked, render
+from dreamctl.stages.resume import as_before
 from dreamctl.stages.training_stage import training_plan
 
 FILES = ("replay", "agent*.ckpt", "metrics.jsonl", "config.yaml", "eval.json", "dreams.h5", "dreams.gif", ".*.tmp")
@@ -66,20 +67,16 @@ def run(resolved: Resolved, out: Path, session: Session) -> RunResult:
     check_output(out, session)
     checked(resolved.experiment.render)  # rather now than when all is learned
     folder = Folder(out)
-    if session.existing == "overwrite":
-        remove_output(out, FILES)
-    before = Checkpoint.load(folder.agent) if folder.agent.exists() else None
+    before = Checkpoint.load(folder.agent) if session.existing == "resume" and folder.agent.exists() else None
     if before is not None:
         resolved, session = _take_up(before, folder, resolved, session)
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "config.yaml", yaml.safe_dump(resolved.plain, sort_keys=False))
     experiment = resolved.experiment
     seeds = choice_seeds(session.seed, experiment.run.eval_episodes)
     quiet = replace(session, progress=_Quiet(session.progress))
     with (
         environments(experiment.env, frames=False) as (_, envs, spec),
         environments(experiment.env, frames=False, lanes=min(len(seeds), experiment.eval.lanes)) as (_, judges, _),
-        Metrics(out / "metrics.jsonl", session.tensorboard, resume_at=before.updates if before else 0) as metrics,
+        _opened(folder, resolved, session, before) as metrics,
     ):
 
         def score(policy: DreamPolicy) -> float:
@@ -91,6 +88,14 @@ def run(resolved: Resolved, out: Path, session: Session) -> RunResult:
         ) as writer:
             loop.go(writer)
     return _finish(resolved, folder, session, loop.counters)
+
+
+def _opened(folder: Folder, resolved: Resolved, session: Session, before: Checkpoint | None) -> Metrics:
+    """The folder with its config and metrics, made only when the environment is known to work: a typing error costs no older run."""
+    if session.existing == "overwrite":
+        remove_output(folder.path, FILES)
+    write_text(folder.path / "config.yaml", yaml.safe_dump(resolved.plain, sort_keys=False))
+    return Metrics(folder.path / "metrics.jsonl", session.tensorboard, resume_at=before.updates if before else 0)
 
 
 def plan(resolved: Resolved, out: Path, session: Session) -> Plan:
@@ -120,7 +125,7 @@ def _take_up(before: Checkpoint, folder: Folder, given: Resolved, session: Sessi
     for section in FIXED:
         check_same_section(section, given, kept, str(folder.agent))
     free = [section for section in SECTIONS if section not in FIXED]
-    return gone_on(before.config, given, free), replace(session, seed=before.state["seed"])
+    return gone_on(before.config, given, free), as_before(session, before)
 
 
 def _finish(resolved: Resolved, folder: Folder, session: Session, counters: Counters) -> RunResult:
