@@ -214,6 +214,19 @@ def test_overwriting_removes_what_a_run_wrote_and_nothing_else(tmp_path: Path) -
     assert before.items() & sealed(out).items() == set()
 
 
+def test_a_wrong_environment_costs_no_older_run(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    wrong = tiny(env={"task": "CartPoleX-v1"})
+    with pytest.raises(UsageError, match="no such Gymnasium id"):
+        run(wrong, out, Session())
+    assert not out.exists()
+    out.mkdir()
+    (out / "agent.ckpt").touch()
+    with pytest.raises(UsageError, match="no such Gymnasium id"):
+        run(wrong, out, OVERWRITE)
+    assert (out / "agent.ckpt").exists()
+
+
 def test_an_agent_of_train_ac_is_not_taken_for_a_run(agent: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     out.mkdir()
