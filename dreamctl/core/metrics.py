@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -70,7 +71,9 @@ class Metrics:
     def close(self) -> None:
         """Close the files; harmless when done twice."""
         if self._file is not None:
-            self._file.close()
+            # Lines are flushed as they are written: what is left is one that failed, and was told.
+            with suppress(OSError):
+                self._file.close()
             self._file = None
         if self._events is not None:
             self._events.close()

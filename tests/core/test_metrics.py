@@ -1,11 +1,12 @@
 """Metrics: lines, resuming, TensorBoard."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from dreamctl.core import metrics as module
-from dreamctl.core.errors import UsageError
+from dreamctl.core.errors import OutputError, UsageError
 from dreamctl.core.metrics import Metrics, metrics_path
 
 
@@ -61,3 +62,14 @@ def test_tensorboard_without_its_extra_names_it(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "find_spec", lambda _: None)
     with pytest.raises(UsageError, match=r"dreamctl\[tensorboard\]"):
         Metrics(None, tmp_path / "tb")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
+def test_a_full_disk_is_told_once(tmp_path: Path) -> None:
+    def fill(metrics: Metrics) -> None:
+        with metrics:
+            metrics._file = Path("/dev/full").open("a")  # noqa: SIM115
+            metrics.write(updates=1, loss=1.0)
+
+    with pytest.raises(OutputError, match=r"metrics\.jsonl: cannot write \(No space left on device\)"):
+        fill(Metrics(tmp_path / "metrics.jsonl"))
