@@ -175,6 +175,12 @@ class ActionCodec:
         assert self.space.shape is not None
         return (numbers * half + middle).astype(np.float32).reshape(*numbers.shape[:-1], *self.space.shape)
 
+    def clip(self, action: Array) -> Array:
+        """(..., *action) as the environment takes it: a Box's actions inside its bounds and in its dtype."""
+        if isinstance(self.space, gym_spaces.Box):
+            return np.asarray(np.clip(action, self.space.low, self.space.high), self.space.dtype)
+        return action
+
     def zeros(self, *lead: int) -> Array:
         """The stored form of an action that no one takes: (*lead, *action) zeros."""
         assert self.space.shape is not None

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from gymnasium import spaces as gym_spaces
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -68,6 +67,8 @@ class Driver:
         self._seeds = np.full(envs.num_envs, -1, np.int64)
         self._action: Array | None = None
         self._codec = ActionCodec(spec.action)
+        # The environments' own space: that of the task has its 64-bit floats as 32-bit ones.
+        self._received = ActionCodec(envs.single_action_space)
         self._age = np.zeros(envs.num_envs, np.int64)
         self._last = np.ones(envs.num_envs, np.bool_)
 
@@ -107,7 +108,7 @@ class Driver:
                 if self._action is None:
                     value, _ = self.envs.reset(seed=[int(seed) for seed in self._first_seeds])
                     return value, np.zeros(lanes), np.zeros(lanes, np.bool_), np.zeros(lanes, np.bool_)
-                value, reward, terminated, truncated, _ = self.envs.step(self._received(self._action))
+                value, reward, terminated, truncated, _ = self.envs.step(self._received.clip(self._action))
         except DreamctlError:
             raise
         except Exception as error:  # a worker that died, or an answer that does not fit the space
@@ -121,13 +122,6 @@ class Driver:
         if not np.isfinite(action).all():
             raise TrainingDiverged(f"{self.spec.name}: the policy's action is not finite after {self.env_steps} steps")
         action[self._last] = 0
-        return action
-
-    def _received(self, action: Array) -> Array:
-        """What the environments are handed: clipped to the Box, in its own dtype."""
-        space = self.envs.single_action_space
-        if isinstance(space, gym_spaces.Box):
-            return np.clip(action, space.low, space.high).astype(space.dtype)
         return action
 
     def _stored(self, values: Mapping[str, Array]) -> dict[str, Array]:

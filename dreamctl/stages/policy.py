@@ -96,7 +96,7 @@ class Agent:
         batch = {name: np.asarray(value)[None] for name, value in flat_values(self.space, observation).items()}
         action: Array = self.policy.act(batch, np.array([self._is_first]))[0]
         self._is_first = False
-        return action
+        return self.policy.codec.clip(action)
 
 
 def load(path: str | Path, *, action: Literal["sample", "mode"] = "sample", seed: int = 0, device: str = "auto") -> Agent:

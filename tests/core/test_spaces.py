@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete
 
 from dreamctl.core.experience import TaskSpec
 from dreamctl.core.spaces import ActionCodec
@@ -35,3 +35,10 @@ def test_random_actions_of_an_unbounded_box_are_small(bound: float) -> None:
     space = Box(-bound, bound, (2,), np.float64)
     actions = RandomPolicy(TaskSpec({}, space, "", ""), seed=0).act({}, np.ones(100, bool))
     assert np.abs(actions).max() < 10
+
+
+def test_what_an_environment_takes_lies_inside_its_space() -> None:
+    for space in (Box(-1, 1, (2,), np.float64), Box(0, 9, (2,), np.int64), Box(np.array([2.0, 0]), np.array([2.0, np.inf]))):
+        taken = ActionCodec(space).clip(np.array([-30.5, 30.5], np.float32))
+        assert space.contains(taken)
+    assert ActionCodec(Discrete(3, start=-1)).clip(np.int64(-1)) == -1
