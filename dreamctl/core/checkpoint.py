@@ -82,14 +82,15 @@ class Checkpoint:
         """
         content = _read(path)
         _check_version(path, content)
-        names = [name for name in cls.__dataclass_fields__ if name not in content]
-        if names or content["kind"] not in get_args(Kind):
-            raise InputError(f"{path}: {f'has no {names[0]}' if names else 'is of no known kind'}; is damaged, write it again")
+        _check_fields(path, content)
         if kind and content["kind"] != kind:
             found, wanted = content["kind"].replace("_", " "), kind.replace("_", " ")
             raise InputError(f"{path}: is a checkpoint of kind {found}; wanted {wanted} (written by `dreamctl {WRITERS[kind]}`)")
         fields = {name: content[name] for name in cls.__dataclass_fields__}
-        return cls(**{**fields, "spec": spec_from_json(content["spec"])})
+        try:
+            return cls(**{**fields, "spec": spec_from_json(content["spec"])})
+        except InputError as error:
+            raise InputError(f"{path}: {error}; is damaged, write it again") from error
 
 
 WRITERS = {"world_model": "train-wm", "agent": "train-ac"}
@@ -157,6 +158,18 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"{path}: is a PyTorch file but not a dreamctl checkpoint; wanted one {WRITTEN_BY}")
     return content
+
+
+def _check_fields(path: Path, content: Mapping[str, Any]) -> None:
+    """Every field is there and of its type; how tensors fit is for those to say who build networks."""
+    for name in Checkpoint.__dataclass_fields__:
+        if name not in content:
+            raise InputError(f"{path}: has no {name}; is damaged, write it again")
+        wanted = {"kind": str, "spec": str, "updates": int, "env_steps": int}.get(name, dict)
+        if not isinstance(content[name], wanted):
+            raise InputError(f"{path}: {name} is of type {type(content[name]).__name__}; is damaged, write it again")
+    if content["kind"] not in get_args(Kind) or "world_model" not in content["weights"]:
+        raise InputError(f"{path}: is of no known kind; is damaged, write it again")
 
 
 def _check_version(path: Path, content: Mapping[str, Any]) -> None:

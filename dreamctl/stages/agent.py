@@ -65,7 +65,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], path: Pa
     """Copy weights by name.
 
     Raises:
-        InputError: a tensor is missing, superfluous or of another shape; the first one is named.
+        InputError: a tensor is missing, superfluous, of another shape or not finite; the first one is named.
     """
     wanted = model.state_dict()
     for name in sorted(wanted.keys() | weights.keys()):
@@ -74,6 +74,8 @@ def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], path: Pa
             found = "is missing" if there is None else f"has shape {tuple(there.shape)}"
             need = "which this config has no place for" if here is None else f"wanted {tuple(here.shape)}"
             raise InputError(f"{path}: tensor {name} {found}, {need}; its networks are of another size")
+        if there.is_floating_point() and not bool(there.isfinite().all()):
+            raise InputError(f"{path}: tensor {name} holds non-finite numbers; copy or write it again")
     model.load_state_dict(dict(weights))
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from dreamctl.actor_critic.model import ActorCriticConfig
 from dreamctl.core.config import Layer, Merged, Values, build, merge, to_plain
-from dreamctl.core.errors import UsageError
+from dreamctl.core.errors import InputError, UsageError
 from dreamctl.core.limits import Count, Natural, Weight, Within
 from dreamctl.nn.optim import LaProp, Optimizer
 from dreamctl.replay.sampler import ReplayConfig
@@ -224,8 +224,15 @@ def resolve(layers: Sequence[Layer]) -> Resolved:
 
 
 def recorded(config: Values) -> Resolved:
-    """The experiment that an artefact recorded."""
-    return resolve([Layer("recorded", config)])
+    """The experiment that an artefact recorded.
+
+    Raises:
+        InputError: this version has no such experiment.
+    """
+    try:
+        return resolve([Layer("recorded", config)])
+    except UsageError as error:
+        raise InputError(f"recorded config: {error}; it was written by another version of dreamctl, or is damaged") from error
 
 
 def check_same_section(section: str, given: Resolved, kept: Resolved, where: str) -> None:

@@ -100,6 +100,10 @@ def test_no_code_is_executed(tmp_path):
         ({"version": "new"}, "format version is 'new'"),
         ({"kind": "poem"}, "no known kind"),
         ({"weights": None}, "has no weights"),
+        ({"weights": {}}, "no known kind"),
+        ({"config": [1]}, "config is of type list; is damaged"),
+        ({"spec": 7}, "spec is of type int; is damaged"),
+        ({"spec": "{}"}, r"a\.ckpt: task spec: not readable .*; is damaged"),
     ],
 )
 def test_a_header_that_is_not_ours_is_refused(tmp_path, change, message):

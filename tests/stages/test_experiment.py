@@ -3,8 +3,8 @@
 import pytest
 
 from dreamctl.core.config import Layer, parse_assignment
-from dreamctl.core.errors import UsageError
-from dreamctl.stages.experiment import resolve
+from dreamctl.core.errors import InputError, UsageError
+from dreamctl.stages.experiment import recorded, resolve
 
 REFUSED = {
     "replay.batch_size=0": "replay.batch_size: found 0, wanted at least 1",
@@ -40,3 +40,8 @@ def test_a_number_that_makes_no_sense_is_refused_by_its_key(assignment: str) -> 
     with pytest.raises(UsageError) as told:
         resolve([Layer("test", parse_assignment(assignment))])
     assert str(told.value).startswith(REFUSED[assignment])
+
+
+def test_a_recorded_config_of_another_version_is_a_wrong_input() -> None:
+    with pytest.raises(InputError, match=r"recorded config: world_model\.novelty: no such key.*another version of dreamctl"):
+        recorded({"world_model": {"novelty": 1}})

@@ -12,12 +12,13 @@ from dreamctl.core.checkpoint import Checkpoint
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import TaskSpec
 from dreamctl.core.session import Session
+from dreamctl.core.spaces import ActionCodec
 from dreamctl.core.tensors import LatentState
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.sampler import ReplayConfig, WindowSampler
 from dreamctl.stages.agent import load_world_model
 from dreamctl.stages.compute import Compute
-from dreamctl.stages.policy import DreamPolicy, RandomPolicy, load_policy
+from dreamctl.stages.policy import Agent, DreamPolicy, RandomPolicy, load_policy
 from dreamctl.stages.training import to_batch
 from dreamctl.world_model.latents import CategoricalLatent
 
@@ -108,6 +109,21 @@ def test_load_gives_a_policy_for_an_environment(agent: Path) -> None:
         action = acting.act(observation)
         assert env.action_space.contains(action)
         observation, *_ = env.step(action)
+
+
+def test_an_agent_stays_inside_the_bounds(policy: DreamPolicy) -> None:
+    space = spaces.Box(-1, 1, (2,), np.float32)
+    policy.codec = ActionCodec(space)
+    policy.act = lambda *_: np.array([[3.0, -7.0]], np.float32)  # type: ignore[method-assign]
+    assert space.contains(Agent(policy, spaces.Box(-1, 1, (4,))).act(np.zeros(4)))
+
+
+def test_weights_that_are_not_finite_are_refused(agent: Path, tmp_path: Path) -> None:
+    checkpoint = Checkpoint.load(agent)
+    checkpoint.weights["actor_critic"]["actor.out.0.bias"][0] = torch.nan
+    checkpoint.save(tmp_path / "nan.ckpt")
+    with pytest.raises(InputError, match=r"nan\.ckpt: tensor actor\.out\.0\.bias holds non-finite numbers"):
+        dreamctl.load(tmp_path / "nan.ckpt")
 
 
 def test_reset_forgets_the_episode(agent: Path) -> None:
