@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from dreamctl.core.session import Existing, Session
     from dreamctl.stages.experiment import Resolved
 
+LARGEST_SEED = 2**32 - 1
 EXPERIMENT, OUTPUT, RUNNING = "Experiment", "Output", "How it is run"
 
 
-def option(panel: str, text: str, *names: str, metavar: str | None = None, least: float | None = None) -> OptionInfo:
+def option(
+    panel: str, text: str, *names: str, metavar: str | None = None, least: float | None = None, most: float | None = None
+) -> OptionInfo:
     """An option in a panel of the help, without a default shown."""
-    made: OptionInfo = typer.Option(*names, metavar=metavar, help=text, min=least, rich_help_panel=panel, show_default=False)
+    made: OptionInfo = typer.Option(*names, metavar=metavar, help=text, min=least, max=most, rich_help_panel=panel, show_default=False)
     return made
 
 
@@ -88,7 +91,7 @@ class Which:
 class How:
     """How the stage is run; none of it says which experiment it is."""
 
-    seed: Annotated[int, option(RUNNING, "Of everything random (0).", metavar="N", least=0)] = 0
+    seed: Annotated[int, option(RUNNING, "Of everything random (0).", metavar="N", least=0, most=LARGEST_SEED)] = 0
     device: Annotated[str, option(RUNNING, "auto, cpu, cuda or mps.", metavar="NAME")] = "auto"
     precision: Annotated[str, option(RUNNING, "auto or fp32.", metavar="NAME")] = "auto"
     threads: Annotated[int | None, option(RUNNING, "Threads of PyTorch.", metavar="N", least=1)] = None

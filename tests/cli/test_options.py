@@ -89,3 +89,8 @@ def test_one_way_with_an_output_that_exists():
     assert one_way(resume=False, append=True) == "append"
     with pytest.raises(UsageError, match="--resume and --append"):
         one_way(resume=True, append=True)
+
+
+def test_a_seed_beyond_32_bits_is_refused(dreamctl, tmp_path):
+    done = dreamctl(f"collect CartPole-v1 --seed {2**32} -o {tmp_path}/r")
+    assert (done.code, "--seed" in done.stderr) == (2, True)
