@@ -1,7 +1,7 @@
 """`eval`: whole episodes of an agent in its environment, each from a seed of its own."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +93,7 @@ def evaluate(resolved: Resolved, agent: Path, out: Path | None, session: Session
     seeds = report_seeds(session.seed, config.episodes)
     pictures = Frames(config.frame_size) if frames else None
     with environments(_environment(resolved, checkpoint), frames, lanes=config.lanes) as (_, envs, spec):
-        check_task(checkpoint.spec, agent, spec, "the environment")
+        _check_fits(checkpoint, agent, spec)
         episodes = play(envs, spec, policy, seeds, session, pictures)
         origin = gym_spec(envs)
     if out is not None:
@@ -112,7 +112,7 @@ def plan(resolved: Resolved, agent: Path, out: Path | None, session: Session) ->
     config = resolved.experiment.eval
     load_policy(checkpoint, agent, session, action=config.action, seed=session.seed)
     with environments(_environment(resolved, checkpoint), frames=False, lanes=1) as (_, _, spec):
-        check_task(checkpoint.spec, agent, spec, "the environment")
+        _check_fits(checkpoint, agent, spec)
     return Plan(
         {
             "environment": spec.name,
@@ -163,6 +163,11 @@ def report_seeds(seed: int, episodes: int) -> list[int]:
 def choice_seeds(seed: int, episodes: int) -> list[int]:
     """Seeds of the episodes by which `run` chooses its best checkpoint."""
     return [CHOICE_SEEDS + seed * SEEDS_A_RUN + i for i in range(episodes)]
+
+
+def _check_fits(checkpoint: Checkpoint, agent: Path, spec: TaskSpec) -> None:
+    """Whether the agent can act here: another task will do, as long as its spaces are the same."""
+    check_task(replace(checkpoint.spec, suite=spec.suite, task=spec.task, action_repeat=spec.action_repeat), agent, spec, "the environment")
 
 
 def _environment(resolved: Resolved, checkpoint: Checkpoint) -> EnvConfig:

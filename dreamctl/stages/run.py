@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from dreamctl.core.checkpoint import Checkpoint
-from dreamctl.core.errors import InputError
+from dreamctl.core.errors import InputError, Interrupted, StoppedEarly
 from dreamctl.core.files import write_json, write_text
 from dreamctl.core.metrics import Metrics
 from dreamctl.core.session import Session
@@ -87,7 +87,10 @@ def run(resolved: Resolved, out: Path, session: Session) -> RunResult:
             folder.replay, spec, envs, experiment.collect, session, "agent of this run", append=loop.counters.env_steps > 0
         ) as writer:
             loop.go(writer)
-    return _finish(resolved, folder, session, loop.counters)
+    try:
+        return _finish(resolved, folder, session, loop.counters)
+    except (StoppedEarly, Interrupted) as error:
+        raise session.stop.error(out, "its end, the last evaluation, dreams and film") from error
 
 
 def _opened(folder: Folder, resolved: Resolved, session: Session, before: Checkpoint | None) -> Metrics:

@@ -113,8 +113,13 @@ def test_a_world_model_cannot_be_evaluated(world_model: Path) -> None:
         evaluate(tiny(), world_model, None, Session())
 
 
-def test_another_environment_is_refused(agent: Path) -> None:
-    with pytest.raises(InputError, match=r"wanted 'Acrobot-v1' \(as in the environment\)"):
+def test_another_task_of_the_same_spaces_is_played(agent: Path) -> None:
+    result = evaluate(tiny(env={"task": "CartPole-v0"}), agent, None, Session())
+    assert result.env == "gym:CartPole-v0"
+
+
+def test_an_environment_of_other_spaces_is_refused(agent: Path) -> None:
+    with pytest.raises(InputError, match=r"action is Discrete\(2\), wanted Discrete\(3\) \(as in the environment\)"):
         evaluate(tiny(env={"task": "Acrobot-v1"}), agent, None, Session())
 
 
