@@ -8,7 +8,7 @@ import yaml
 
 from dreamctl.core.checkpoint import Checkpoint
 from dreamctl.core.errors import InputError, Interrupted, StoppedEarly
-from dreamctl.core.files import write_json, write_text
+from dreamctl.core.files import sole_writer, write_json, write_text
 from dreamctl.core.metrics import Metrics
 from dreamctl.core.session import Session
 from dreamctl.replay.reader import Replay
@@ -66,7 +66,12 @@ def run(resolved: Resolved, out: Path, session: Session) -> RunResult:
     """
     check_output(out, session)
     checked(resolved.experiment.render)  # rather now than when all is learned
-    folder = Folder(out)
+    with sole_writer(out):
+        return _run(resolved, Folder(out), session)
+
+
+def _run(resolved: Resolved, folder: Folder, session: Session) -> RunResult:
+    """What is left to do in the run's folder."""
     before = Checkpoint.load(folder.agent) if session.existing == "resume" and folder.agent.exists() else None
     if before is not None:
         resolved, session = _take_up(before, folder, resolved, session)
@@ -90,7 +95,7 @@ def run(resolved: Resolved, out: Path, session: Session) -> RunResult:
     try:
         return _finish(resolved, folder, session, loop.counters)
     except (StoppedEarly, Interrupted) as error:
-        raise session.stop.error(out, "its end, the last evaluation, dreams and film") from error
+        raise session.stop.error(folder.path, "its end, the last evaluation, dreams and film") from error
 
 
 def _opened(folder: Folder, resolved: Resolved, session: Session, before: Checkpoint | None) -> Metrics:

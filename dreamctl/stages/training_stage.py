@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamctl.core.checkpoint import Checkpoint
+from dreamctl.core.files import sole_writer
 from dreamctl.core.metrics import Metrics, metrics_path
 from dreamctl.core.provenance import provenance
 from dreamctl.core.session import Session
@@ -82,10 +83,11 @@ class TrainingStage:
             StoppedEarly, Interrupted: state is saved.
             TrainingDiverged: the last checkpoint before is kept.
         """
-        if self.target.replaces or self.budget.updates == 0:
-            self.save(0)
-        with Metrics(metrics_path(self.target.out), self.session.tensorboard, resume_at=self.done) as metrics:
-            figures = self._updates(metrics)
+        with sole_writer(self.target.out):
+            if self.target.replaces or self.budget.updates == 0:
+                self.save(0)
+            with Metrics(metrics_path(self.target.out), self.session.tensorboard, resume_at=self.done) as metrics:
+                figures = self._updates(metrics)
         updates = self.budget.updates
         return TrainResult(self.target.out, updates, self.trainer.offset + updates, self.replay.env_steps, figures)
 
