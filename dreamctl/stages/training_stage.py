@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamctl.core.checkpoint import Checkpoint
+from dreamctl.core.errors import UsageError
 from dreamctl.core.files import sole_writer
 from dreamctl.core.metrics import Metrics, metrics_path
 from dreamctl.core.provenance import provenance
@@ -80,9 +81,15 @@ class TrainingStage:
         """The updates that are left, saving on the way and when asked to stop.
 
         Raises:
+            UsageError: more updates are behind us than are wanted.
+            OutputError: another process writes this checkpoint.
             StoppedEarly, Interrupted: state is saved.
             TrainingDiverged: the last checkpoint before is kept.
         """
+        if self.done > self.budget.updates:
+            raise UsageError(
+                f"{self.target.out}: has {self.done} updates of this run behind it, wanted {self.budget.updates}; raise --updates"
+            )
         with sole_writer(self.target.out):
             if self.target.replaces or self.budget.updates == 0:
                 self.save(0)

@@ -43,6 +43,12 @@ def test_a_stopped_and_resumed_run_learns_the_same_bits(whole: Path, replay: Pat
     assert differing(out, whole) == []
 
 
+def test_a_budget_that_is_overspent_is_refused(whole: Path, replay: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copy(whole, tmp_path / "wm.ckpt"))
+    with pytest.raises(UsageError, match="has 12 updates of this run behind it, wanted 6; raise --updates"):
+        train_wm(tiny(), [replay], out, None, RESUME)
+
+
 def test_stopping_twice_is_no_different(whole: Path, replay: Path, tmp_path: Path) -> None:
     out = tmp_path / "wm.ckpt"
     with pytest.raises(Interrupted):
