@@ -5,6 +5,8 @@ they are.
 """
 
 import pickle
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -149,6 +151,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not head.startswith(ZIP):
         what = "is a replay" if head == HDF5 else "is empty" if not head else "is not a checkpoint"
         raise InputError(f"{path} {what}; a checkpoint is needed here ({WRITTEN_BY})")
+    _check_sums(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -158,6 +161,17 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"{path}: is a PyTorch file but not a dreamctl checkpoint; wanted one {WRITTEN_BY}")
     return content
+
+
+def _check_sums(path: Path) -> None:
+    """See that every part of the file has the checksum that was written with it; torch itself does not look."""
+    try:
+        with zipfile.ZipFile(path) as parts:
+            damaged = parts.testzip()
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError, zlib.error) as error:
+        raise InputError(f"{path}: is damaged or cut short; copy or write it again") from error
+    if damaged is not None:
+        raise InputError(f"{path}: is damaged at {damaged}; copy or write it again")
 
 
 def _check_fields(path: Path, content: Mapping[str, Any]) -> None:

@@ -28,6 +28,8 @@ Vectorize = Literal["auto", "sync", "async"]
 
 SLOW_STEP_S = 1e-3  # a pipe round trip costs 0.1 ms a step: worker processes pay from here on
 TRIAL_STEPS = 50
+# What an environment may raise: it is foreign code, and some leave by `sys.exit`.
+FOREIGN = (Exception, SystemExit)
 
 
 def make_envs(suite: Suite, task: str, num_envs: int, *, render_mode: str | None = None, vectorize: Vectorize = "auto") -> Environments:
@@ -98,7 +100,7 @@ class _Lane(gymnasium.Wrapper[object, object, object, object]):
         self.steps = 0
         try:
             return self.env.reset(seed=seed, options=options)
-        except Exception as error:  # foreign code
+        except FOREIGN as error:
             raise EnvironmentFailure(f"{self.place}: reset: {one_line(error)}") from error
 
     def step(self, action: object) -> tuple[object, float, bool, bool, dict[str, object]]:
@@ -107,7 +109,7 @@ class _Lane(gymnasium.Wrapper[object, object, object, object]):
         try:
             observation, reward, terminated, truncated, info = self.env.step(action)
             return observation, float(reward), bool(terminated), bool(truncated), info
-        except Exception as error:  # foreign code
+        except FOREIGN as error:
             raise EnvironmentFailure(f"{self.place}, step {self.steps} of an episode: {one_line(error)}") from error
 
 

@@ -103,9 +103,9 @@ class ImagineConfig:
     actions: Literal["auto", "recorded", "policy", "mode", "random", "constant", "file"] = "auto"
     action: tuple[float, ...] = ()
     file: str = ""
-    episodes: int = 5
-    context: int = 8
-    horizon: int = 64
+    episodes: Count = 5
+    context: Count = 8
+    horizon: Count = 64
     end: Literal["threshold", "sample", "never"] = "threshold"
 
 
@@ -144,11 +144,11 @@ class RenderConfig:
         view: `auto` shows pictures where there are any; `traces` shows vectors as traces even so.
     """
 
-    fps: int = 20
-    episodes: int = 5
-    max_steps: int = 400
-    size: int = 300
-    hold: float = 1.2
+    fps: Annotated[int, Within(1, 50)] = 20
+    episodes: Count = 5
+    max_steps: Count = 400
+    size: Annotated[int, Within(64, 2000)] = 300
+    hold: Annotated[float, Within(0.1, 60)] = 1.2
     view: Literal["auto", "traces"] = "auto"
 
 

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dreamctl.core.checkpoint import Checkpoint
-from dreamctl.core.errors import UsageError
 from dreamctl.core.provenance import file_hash
 from dreamctl.core.session import Session
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.writer import write_episodes
 from dreamctl.stages.agent import check_task
 from dreamctl.stages.dreaming import Dreamer, actions_kind, choose_starts, dream_episodes
-from dreamctl.stages.experiment import ImagineConfig, Resolved
+from dreamctl.stages.experiment import Resolved
 from dreamctl.stages.output import check_file
 from dreamctl.stages.plan import Plan
 
@@ -55,7 +54,7 @@ def imagine(resolved: Resolved, model: Path, replays: Sequence[Path], out: Path,
     dreamer = Dreamer.load(checkpoint, model, session)
     replay = open_replay(replays)
     check_task(replay.spec, replays[0], checkpoint.spec, model)
-    config = checked(resolved.experiment.imagine)
+    config = resolved.experiment.imagine
     kind = actions_kind(config, dreamer)
     starts = choose_starts(replay, config, kind, session.seed)
     dreams = dream_episodes(dreamer, starts, config, kind, session)
@@ -72,7 +71,7 @@ def plan(resolved: Resolved, model: Path, replays: Sequence[Path], out: Path, se
     dreamer = Dreamer.load(checkpoint, model, session)
     replay = open_replay(replays)
     check_task(replay.spec, replays[0], checkpoint.spec, model)
-    config = checked(resolved.experiment.imagine)
+    config = resolved.experiment.imagine
     kind = actions_kind(config, dreamer)
     starts = choose_starts(replay, config, kind, session.seed)
     return Plan(
@@ -83,15 +82,3 @@ def plan(resolved: Resolved, model: Path, replays: Sequence[Path], out: Path, se
             "output": str(out),
         }
     )
-
-
-def checked(config: ImagineConfig) -> ImagineConfig:
-    """The section as it is.
-
-    Raises:
-        UsageError: a number that makes no dream.
-    """
-    for name in ("episodes", "context", "horizon"):
-        if getattr(config, name) < 1:
-            raise UsageError(f"imagine.{name}: is {getattr(config, name)}, wanted at least 1")
-    return config

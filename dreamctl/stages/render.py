@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import Env
 from numpy.typing import NDArray
 
-from dreamctl.core.errors import DreamctlError, EnvironmentFailure, UsageError
+from dreamctl.core.errors import DreamctlError, EnvironmentFailure
 from dreamctl.core.experience import Array, TaskSpec
 from dreamctl.core.session import Session
 from dreamctl.core.spaces import is_image
@@ -74,7 +74,7 @@ def render(resolved: Resolved, files: Sequence[Path], out: Path, session: Sessio
         OutputError: it cannot be written.
         StoppedEarly, Interrupted: when asked to stop; nothing was written.
     """
-    config = checked(resolved.experiment.render)
+    config = resolved.experiment.render
     check_format(out)
     check_file(out, session, resume=False)
     replay = open_replay(files)
@@ -88,7 +88,7 @@ def render(resolved: Resolved, files: Sequence[Path], out: Path, session: Sessio
 
 def plan(resolved: Resolved, files: Sequence[Path], out: Path, session: Session) -> Plan:
     """What `render` would do; draws one row to see how."""
-    config = checked(resolved.experiment.render)
+    config = resolved.experiment.render
     check_format(out)
     check_file(out, session, resume=False)
     replay = open_replay(files)
@@ -109,18 +109,6 @@ def _watch(session: Session, frames: int, done: int) -> None:
     session.progress.update(done)
     if session.stop.requested() and done < frames:
         raise session.stop.lost("render", f"frame {done} of {frames}")
-
-
-def checked(config: RenderConfig) -> RenderConfig:
-    """The section as it is.
-
-    Raises:
-        UsageError: a number that makes no film.
-    """
-    for name, low, high in (("fps", 1, 50), ("episodes", 1, 10_000), ("max_steps", 1, 10**6), ("size", 64, 2000), ("hold", 0.1, 60)):
-        if not low <= getattr(config, name) <= high:
-            raise UsageError(f"render.{name}: is {getattr(config, name)}, wanted {low} to {high}")
-    return config
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from dreamctl.stages.interleave import Counters, Folder, Loop, new_learner
 from dreamctl.stages.output import check_output, remove_output
 from dreamctl.stages.plan import Plan
 from dreamctl.stages.policy import DreamPolicy
-from dreamctl.stages.render import checked, render
+from dreamctl.stages.render import render
 from dreamctl.stages.resume import as_before
 from dreamctl.stages.training_stage import training_plan
 
@@ -65,7 +65,6 @@ def run(resolved: Resolved, out: Path, session: Session) -> RunResult:
         UsageError, InputError, EnvironmentFailure, TrainingDiverged, OutputError, StoppedEarly, Interrupted: as DESIGN section 5 says.
     """
     check_output(out, session)
-    checked(resolved.experiment.render)  # rather now than when all is learned
     with sole_writer(out):
         return _run(resolved, Folder(out), session)
 
@@ -109,7 +108,6 @@ def _opened(folder: Folder, resolved: Resolved, session: Session, before: Checkp
 def plan(resolved: Resolved, out: Path, session: Session) -> Plan:
     """What `run` would do; makes one environment to see its spaces."""
     check_output(out, session)
-    checked(resolved.experiment.render)
     experiment, compute = resolved.experiment, set_up(session, resolved.experiment.world_model)
     with environments(experiment.env, frames=False, lanes=1) as (_, _, spec):
         learner = new_learner(experiment, spec, compute)

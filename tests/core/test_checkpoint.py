@@ -153,3 +153,14 @@ def test_a_disk_that_fills_up_during_the_write_is_an_output_error(tmp_path, monk
     monkeypatch.setattr("dreamctl.core.checkpoint.write_whole", lambda _, write: write(Full()))
     with pytest.raises(OSError, match="No space left"):
         checkpoint().save(tmp_path / "a.ckpt")
+
+
+def test_a_byte_that_flipped_inside_a_tensor_is_noticed(tmp_path):
+    path = tmp_path / "a.ckpt"
+    checkpoint(weights={"world_model": {"w": torch.ones(1000)}}).save(path)
+    content = bytearray(path.read_bytes())
+    place = content.index(torch.ones(1000).numpy().tobytes())
+    content[place + 40] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="is damaged at"):
+        Checkpoint.load(path)

@@ -102,6 +102,7 @@ def test_processes_give_the_rows_of_one_process() -> None:
         ("nan reward", "reward is nan"),
         ("infinite observation", "observation 'body/place' is"),
         ("raises", "RuntimeError: the floor is gone"),
+        ("leaves", "SystemExit: 0"),
     ],
 )
 def test_a_failing_environment_is_named_with_lane_and_step_in_one_line(defect: str, said: str) -> None:

@@ -1,6 +1,7 @@
 """Small suites for the tests of envs/: a well-behaved one, and one for each way of misbehaving."""
 # ruff: noqa: ARG002, RUF012
 
+import sys
 from dataclasses import dataclass
 
 import gymnasium
@@ -30,6 +31,8 @@ class Walk(gymnasium.Env):
         self.received.append(np.array(action))
         if self.defect == "raises" and self.t == 2:
             raise RuntimeError("the floor\nis gone")
+        if self.defect == "leaves" and self.t == 2:
+            sys.exit(0)
         if self.defect == "prints":
             print("hello")
         self.place = self.place + action

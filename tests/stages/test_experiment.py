@@ -30,6 +30,11 @@ REFUSED = {
     "train_wm.holdout=1": "train_wm.holdout: found 1.0, wanted 0 to 0.9",
     "train_ac.log_every=0": "train_ac.log_every: found 0, wanted at least 1",
     "eval.episodes=0": "eval.episodes: found 0, wanted at least 1",
+    "render.fps=0": "render.fps: found 0, wanted 1 to 50",
+    "render.size=3": "render.size: found 3, wanted 64 to 2000",
+    "render.hold=0": "render.hold: found 0.0, wanted 0.1 to 60",
+    "render.episodes=0": "render.episodes: found 0, wanted at least 1",
+    "imagine.context=0": "imagine.context: found 0, wanted at least 1",
     "run.train_ratio=-1": "run.train_ratio: found -1.0, wanted at least 0",
     "run.eval_episodes=0": "run.eval_episodes: found 0, wanted at least 1",
 }

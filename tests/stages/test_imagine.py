@@ -179,8 +179,8 @@ def test_box_actions_are_in_environment_units(tmp_path: Path) -> None:
         ({"actions": "constant"}, r"imagine\.action: holds 0 numbers, wanted 1"),
         ({"actions": "constant", "action": [7]}, r"imagine\.action: holds 7\.0, wanted actions in Discrete\(2\)"),
         ({"actions": "constant", "action": [0.5]}, r"imagine\.action: holds 0\.5, wanted actions in Discrete\(2\)"),
-        ({"context": 0}, r"imagine\.context: is 0, wanted at least 1"),
-        ({"horizon": 0}, r"imagine\.horizon: is 0, wanted at least 1"),
+        ({"context": 0}, r"imagine\.context: found 0, wanted at least 1"),
+        ({"horizon": 0}, r"imagine\.horizon: found 0, wanted at least 1"),
     ],
 )
 def test_actions_that_do_not_fit_are_refused(

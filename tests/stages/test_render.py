@@ -153,9 +153,3 @@ def test_an_unknown_suffix_is_refused_before_the_input_is_read(tmp_path: Path) -
 def test_a_missing_input_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"missing\.h5"):
         render(resolved(), [tmp_path / "missing.h5"], tmp_path / "dreams.gif", Session())
-
-
-@pytest.mark.parametrize("change", [{"fps": 0}, {"episodes": 0}, {"size": 3}, {"hold": 0.0}])
-def test_numbers_that_make_no_film_are_refused(dreams: Path, tmp_path: Path, change: dict[str, float]) -> None:
-    with pytest.raises(UsageError, match=rf"render\.{next(iter(change))}: is .*, wanted"):
-        render(resolved(**change), [dreams], tmp_path / "dreams.gif", Session())

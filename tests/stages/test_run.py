@@ -273,13 +273,6 @@ def test_random_steps_come_first_and_then_the_agent(whole: Path, monkeypatch: py
     assert first_agent - resets == PREFILL
 
 
-def test_a_film_that_cannot_be_made_is_told_before_training(tmp_path: Path) -> None:
-    for stage_ in (plan, run):
-        with pytest.raises(UsageError, match=r"render\.size: is 10"):
-            stage_(tiny(render={"size": 10}), tmp_path / "run", Session())
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_plan_tells_the_updates_and_writes_nothing(tmp_path: Path) -> None:
     found = plan(tiny(), tmp_path / "run", Session()).items
     assert found["updates"] == str(UPDATES)
