@@ -5,7 +5,7 @@ set -euo pipefail
 config=${1:-examples.yaml:cartpole}
 out=${2:-runs/pipeline}
 seed=${3:-0}
-rounds=${4:-14}
+rounds=${4:-10}
 
 step() { dreamctl "$@" --config "$config" --seed "$seed"; }
 score() { dreamctl eval "$1" --config "$config" --seed "$2" --json | python -c 'import json, sys; print(json.load(sys.stdin)["return_mean"])'; }
