@@ -44,7 +44,7 @@ def imagine(resolved: Resolved, model: Path, replays: Sequence[Path], out: Path,
         model: a checkpoint of either kind.
         replays: files or folders, for the starts.
         out: NAME.h5.
-        session: how it is run; `resume` begins again, and gives the same bytes.
+        session: how it is run; `resume` begins again, and gives the same rows.
 
     Raises:
         UsageError, InputError, OutputError, StoppedEarly, Interrupted: as DESIGN section 5 says.
