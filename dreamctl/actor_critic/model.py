@@ -7,23 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from dreamctl.actor_critic.returns import PercentileScale, ReturnScale, ReturnScaler, lambda_return, replay_return
+from dreamctl.core.codec import ActionCodec
 from dreamctl.core.limits import Count, Natural, Share, Weight
-from dreamctl.core.spaces import ActionCodec
 from dreamctl.core.tensors import Batch, Rollout
+from dreamctl.nn.actions import ActionDistribution, ActionOutput, BoundedNormal, CategoricalAction, ContinuousAction, DiscreteAction
 from dreamctl.nn.distributions import Draw, inverse_cdf
-from dreamctl.nn.heads import (
-    ActionDistribution,
-    ActionOutput,
-    BoundedNormal,
-    CategoricalAction,
-    ContinuousAction,
-    DiscreteAction,
-    Head,
-    ScalarDistribution,
-    ScalarOutput,
-    SymexpTwoHot,
-)
+from dreamctl.nn.heads import Head
 from dreamctl.nn.optim import blend_
+from dreamctl.nn.scalars import ScalarDistribution, ScalarOutput, SymexpTwoHot
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,11 @@
-"""Spaces: their JSON, their flat names, and how an action in environment units becomes numbers for a network and back."""
+"""Spaces: their JSON, and the flat names of their leaves."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from gymnasium import Space
 from gymnasium import spaces as gym_spaces
-from numpy.typing import NDArray
 
 from dreamctl.core.errors import EnvironmentFailure, InputError
 from dreamctl.core.experience import Array, TaskSpec
@@ -78,25 +76,45 @@ def spec_difference(found: TaskSpec, wanted: TaskSpec) -> str | None:
     return None
 
 
-def flat_spaces(space: Space[object], name: str = "") -> dict[str, Space[object]]:
-    """Leaf spaces by name, nested keys joined by `/`; a bare space is named `observation`."""
-    if isinstance(space, gym_spaces.Dict):
-        inside = {f"{name}/{key}" if name else str(key): part for key, part in space.spaces.items()}
-        return {leaf: part for key, sub in inside.items() for leaf, part in flat_spaces(sub, key).items()}
-    return {name or "observation": space}
+def flat_spaces(space: Space[object], name: str = "", *, bare: str = "observation") -> dict[str, Space[object]]:
+    """Leaf spaces by name, nested keys joined by `/`, entries of a Tuple named as Minari names them; a space without leaves is `bare`."""
+    inside = _subspaces(space)
+    if inside is None:
+        return {name or bare: space}
+    below = {f"{name}/{key}" if name else key: part for key, part in inside.items()}
+    return {leaf: part for key, sub in below.items() for leaf, part in flat_spaces(sub, key).items()}
 
 
-def flat_values(space: Space[object], value: object) -> dict[str, Array]:
+def flat_values(space: Space[object], value: object, name: str = "", *, bare: str = "observation") -> dict[str, Array]:
     """A value of `space` (batched or not) as the leaves that `flat_spaces` names."""
+    inside = _subspaces(space)
+    if inside is None:
+        return {name or bare: np.asarray(value)}
+    assert isinstance(value, Mapping | tuple | list)
+    values = value.values() if isinstance(value, Mapping) else value
+    parts = {key: value[key] for key in inside} if isinstance(value, Mapping) else dict(zip(inside, values, strict=True))
+    leaves: dict[str, Array] = {}
+    for key, sub in inside.items():
+        leaves |= flat_values(sub, parts[key], f"{name}/{key}" if name else key)
+    return leaves
+
+
+def nested_value(space: Space[object], leaves: Mapping[str, Array], name: str = "", *, bare: str = "observation") -> object:
+    """The value of `space` that `flat_values` took apart."""
+    inside = _subspaces(space)
+    if inside is None:
+        return leaves[name or bare]
+    parts = {key: nested_value(sub, leaves, f"{name}/{key}" if name else key) for key, sub in inside.items()}
+    return tuple(parts.values()) if isinstance(space, gym_spaces.Tuple) else parts
+
+
+def _subspaces(space: Space[object]) -> dict[str, Space[object]] | None:
+    """What a Dict or Tuple holds, by name; None for a leaf."""
     if isinstance(space, gym_spaces.Dict):
-        assert isinstance(value, Mapping)
-        leaves: dict[str, Array] = {}
-        for key, sub in space.spaces.items():
-            inner = flat_values(sub, value[key])
-            plain = not isinstance(sub, gym_spaces.Dict)
-            leaves |= {str(key) if plain else f"{key}/{leaf}": part for leaf, part in inner.items()}
-        return leaves
-    return {"observation": np.asarray(value)}
+        return {str(key): part for key, part in space.spaces.items()}
+    if isinstance(space, gym_spaces.Tuple):
+        return {f"_index_{i}": part for i, part in enumerate(space.spaces)}
+    return None
 
 
 def check_supported(spec: TaskSpec) -> None:
@@ -125,80 +143,6 @@ def vector_size(space: Space[object]) -> int:
     """How many numbers a Box is when flattened; a scalar Box is one."""
     assert space.shape is not None
     return int(np.prod(space.shape, dtype=np.int64))
-
-
-# A bound beyond this only says that there is none; the affine image of ±3.4e38 would leave float32.
-NO_BOUND = 1e30
-
-
-@dataclass(frozen=True)
-class ActionCodec:
-    """Actions in environment units <-> the (..., A) float32 numbers that a network reads and emits.
-
-    Discrete n is one-hot of A = n. A bounded Box is the affine image of [-1, 1]; an unbounded one is itself. Nothing is clipped here.
-    """
-
-    space: Space[object]
-
-    @property
-    def discrete(self) -> bool:
-        """Whether the numbers are one-hot."""
-        return isinstance(self.space, gym_spaces.Discrete)
-
-    @property
-    def size(self) -> int:
-        """A: how many numbers an action is."""
-        return int(self.space.n) if isinstance(self.space, gym_spaces.Discrete) else vector_size(self.space)
-
-    @property
-    def bounded(self) -> NDArray[np.bool_]:
-        """(A,): which numbers of a Box lie between two bounds."""
-        assert isinstance(self.space, gym_spaces.Box)
-        low, high = self.space.low.ravel(), self.space.high.ravel()
-        return (low > -NO_BOUND) & (high < NO_BOUND) & (high > low)
-
-    def encode(self, action: Array) -> NDArray[np.float32]:
-        """(..., *action) in environment units -> (..., A)."""
-        if isinstance(self.space, gym_spaces.Discrete):
-            # The stored zero of an action that no one takes may be no choice at all: it becomes all zeros then.
-            index = np.asarray(action, np.int64) - int(self.space.start)
-            return np.asarray(index[..., None] == np.arange(self.size), np.float32)
-        middle, half = self._affine()
-        flat = np.asarray(action, np.float32).reshape(*action.shape[: action.ndim - self._rank], self.size)
-        return ((flat - middle) / half).astype(np.float32)
-
-    def decode(self, numbers: NDArray[np.floating]) -> Array:
-        """(..., A) -> (..., *action) in environment units; the greatest number wins when discrete."""
-        if isinstance(self.space, gym_spaces.Discrete):
-            return np.asarray(numbers.argmax(-1) + int(self.space.start), np.int64)
-        middle, half = self._affine()
-        assert self.space.shape is not None
-        return (numbers * half + middle).astype(np.float32).reshape(*numbers.shape[:-1], *self.space.shape)
-
-    def clip(self, action: Array) -> Array:
-        """(..., *action) as the environment takes it: a Box's actions inside its bounds and in its dtype."""
-        if isinstance(self.space, gym_spaces.Box):
-            return np.asarray(np.clip(action, self.space.low, self.space.high), self.space.dtype)
-        return action
-
-    def zeros(self, *lead: int) -> Array:
-        """The stored form of an action that no one takes: (*lead, *action) zeros."""
-        assert self.space.shape is not None
-        return np.zeros((*lead, *self.space.shape), np.int64 if self.discrete else np.float32)
-
-    @property
-    def _rank(self) -> int:
-        assert self.space.shape is not None
-        return len(self.space.shape)
-
-    def _affine(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Middle and half-width of each dimension; 0 and 1 where a bound is infinite."""
-        assert isinstance(self.space, gym_spaces.Box)
-        low, high = self.space.low.astype(np.float64).ravel(), self.space.high.astype(np.float64).ravel()
-        bounded = self.bounded
-        with np.errstate(invalid="ignore", over="ignore"):
-            middle, half = (high + low) / 2, (high - low) / 2
-        return np.where(bounded, middle, 0).astype(np.float32), np.where(bounded, half, 1).astype(np.float32)
 
 
 def _to_plain(space: Space[object]) -> dict[str, object]:

@@ -1,12 +1,14 @@
-"""Building blocks: symlog, dense layers with RMS norm, and the block-diagonal linear layer."""
+"""Building blocks: symlog, dense layers, and the block-diagonal linear layer."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from dreamctl.nn.style import LayerStyle
 
 NORM_EPS = 1e-4
 # Restores unit variance after cutting a normal at two standard deviations.
 TRUNCATION_GAIN = 1.1368
+DEFAULT_STYLE = LayerStyle()
 
 
 def symlog(x: Tensor) -> Tensor:
@@ -31,14 +33,15 @@ def init_weight_(weight: Tensor, fan_in: int, scale: float = 1.0) -> Tensor:
 class Linear(nn.Linear):
     """Affine layer (..., in) -> (..., out), initialised by fan-in, bias 0; `scale` 0 starts it as the zero function."""
 
-    def __init__(self, size_in: int, size_out: int, scale: float = 1.0) -> None:
+    def __init__(self, size_in: int, size_out: int, scale: float = 1.0, *, bias: bool = True) -> None:
         self.scale = scale
-        super().__init__(size_in, size_out)
+        super().__init__(size_in, size_out, bias)
 
     def reset_parameters(self) -> None:
         """Truncated normal kernel, zero bias."""
         init_weight_(self.weight, self.in_features, self.scale)
-        nn.init.zeros_(self.bias)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
 
 class BlockLinear(nn.Module):
@@ -63,12 +66,13 @@ class BlockLinear(nn.Module):
 
 
 class Dense(nn.Module):
-    """Linear, RMS norm over the last axis, SiLU."""
+    """Linear, norm over the last axis, nonlinearity; RMS norm and SiLU unless the style says otherwise."""
 
-    def __init__(self, size_in: int, size_out: int) -> None:
+    def __init__(self, size_in: int, size_out: int, style: LayerStyle = DEFAULT_STYLE) -> None:
         super().__init__()
-        self.linear = Linear(size_in, size_out)
-        self.norm = nn.RMSNorm(size_out, eps=NORM_EPS)
+        self.style = style
+        self.linear = Linear(size_in, size_out, bias=style.norm.bias)
+        self.norm = style.norm.module(size_out)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
@@ -76,11 +80,11 @@ class Dense(nn.Module):
 
     def activate(self, x: Tensor) -> Tensor:
         """Norm and nonlinearity, for callers who split or hoist the product; (..., out) -> (..., out)."""
-        return F.silu(self.norm(x))
+        return self.style.activate(self.norm(x))
 
 
 class MLP(nn.Sequential):
     """`layers` dense blocks of `units`; (..., in) -> (..., units)."""
 
-    def __init__(self, size_in: int, layers: int, units: int) -> None:
-        super().__init__(*(Dense(size_in if i == 0 else units, units) for i in range(layers)))
+    def __init__(self, size_in: int, layers: int, units: int, style: LayerStyle = DEFAULT_STYLE) -> None:
+        super().__init__(*(Dense(size_in if i == 0 else units, units, style) for i in range(layers)))

@@ -9,9 +9,10 @@ from torch import nn
 
 from dreamctl.actor_critic.model import ActorCritic
 from dreamctl.core.checkpoint import Checkpoint
+from dreamctl.core.codec import ActionCodec
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import TaskSpec
-from dreamctl.core.spaces import ActionCodec, spec_difference
+from dreamctl.core.spaces import spec_difference
 from dreamctl.stages.compute import Compute
 from dreamctl.stages.experiment import Experiment, recorded
 from dreamctl.stages.learner import Learner

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from dreamctl.actor_critic.model import ActorCritic
 from dreamctl.core.checkpoint import Checkpoint
+from dreamctl.core.codec import ActionCodec
 from dreamctl.core.errors import InputError, UsageError
 from dreamctl.core.experience import Array, Episode, TaskSpec
 from dreamctl.core.session import Session
-from dreamctl.core.spaces import ActionCodec
 from dreamctl.core.tensors import LatentState, Rollout
 from dreamctl.replay.reader import Replay
 from dreamctl.stages.agent import load_actor_critic, load_world_model

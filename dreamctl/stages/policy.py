@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from dreamctl.actor_critic.model import ActorCritic
 from dreamctl.core.checkpoint import Checkpoint
+from dreamctl.core.codec import ActionCodec
 from dreamctl.core.experience import Array, TaskSpec
 from dreamctl.core.session import Session
-from dreamctl.core.spaces import ActionCodec, flat_values
+from dreamctl.core.spaces import flat_values
 from dreamctl.core.tensors import LatentState
 from dreamctl.replay.origin import observation_space
 from dreamctl.stages.agent import load_actor_critic, load_world_model
@@ -31,12 +32,7 @@ class RandomPolicy:
 
     def act(self, observation: Mapping[str, Array], is_first: NDArray[np.bool_]) -> Array:  # noqa: ARG002
         """(N, *action) in environment units, whatever was observed."""
-        lanes = len(is_first)
-        space = self.codec.space
-        if isinstance(space, gym_spaces.Discrete):
-            return np.asarray(self.noise.integers(space.start, space.start + space.n, lanes), np.int64)
-        uniform, normal = self.noise.uniform(-1, 1, (lanes, self.codec.size)), self.noise.standard_normal((lanes, self.codec.size))
-        return self.codec.decode(np.where(self.codec.bounded, uniform, normal).astype(np.float32))
+        return self.codec.random(self.noise, len(is_first))
 
 
 class DreamPolicy:
@@ -91,7 +87,7 @@ class Agent:
         """Forget the episode; call it whenever the environment was reset."""
         self._is_first = True
 
-    def act(self, observation: object) -> Array:
+    def act(self, observation: object) -> object:
         """The action for one observation, as the environment gives and takes them."""
         batch = {name: np.asarray(value)[None] for name, value in flat_values(self.space, observation).items()}
         action: Array = self.policy.act(batch, np.array([self._is_first]))[0]

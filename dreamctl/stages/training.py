@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dreamctl.core.codec import ActionCodec
 from dreamctl.core.errors import TrainingDiverged
 from dreamctl.core.experience import TaskSpec, Windows
-from dreamctl.core.spaces import ActionCodec
 from dreamctl.core.tensors import Batch
 from dreamctl.replay.reader import Replay
 from dreamctl.replay.sampler import WindowSampler

@@ -7,12 +7,14 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
+from dreamctl.core.codec import ActionCodec
 from dreamctl.core.experience import TaskSpec
 from dreamctl.core.limits import Count, Natural, Weight, Within
-from dreamctl.core.spaces import ActionCodec, vector_size
+from dreamctl.core.spaces import vector_size
 from dreamctl.core.tensors import Batch, LatentState, Rollout
 from dreamctl.nn.distributions import Bernoulli, Draw, inverse_cdf
-from dreamctl.nn.heads import Head, ScalarOutput, SymexpTwoHot
+from dreamctl.nn.heads import Head
+from dreamctl.nn.scalars import ScalarOutput, SymexpTwoHot
 from dreamctl.world_model.decoder import Decoder, DecoderConfig
 from dreamctl.world_model.encoder import Encoder, EncoderConfig
 from dreamctl.world_model.kl import KL, BalancedKL

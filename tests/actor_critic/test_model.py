@@ -8,7 +8,7 @@ from gymnasium import Space, spaces
 
 from dreamctl.actor_critic.model import ActorCritic, ActorCriticConfig, ActorCriticLossScales, NetworkConfig, SlowCritic
 from dreamctl.actor_critic.returns import PercentileScale
-from dreamctl.core.spaces import ActionCodec
+from dreamctl.core.codec import ActionCodec
 from dreamctl.core.tensors import Batch, LatentState, Rollout
 
 close = torch.testing.assert_close

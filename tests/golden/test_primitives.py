@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from dreamctl.nn.actions import BoundedNormal
 from dreamctl.nn.blocks import MLP, NORM_EPS, BlockLinear, Linear, symexp, symlog
 from dreamctl.nn.distributions import OneHot, TwoHot, one_hot, symexp_bins
-from dreamctl.nn.heads import BoundedNormal
 from dreamctl.world_model.kl import BalancedKL
 from tests.conftest import Golden
 from tests.golden.names import check, double, load_weights, nest, to_ours

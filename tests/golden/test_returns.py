@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dreamctl.actor_critic.model import ActorCritic, ActorCriticConfig, ActorCriticLossScales, NetworkConfig, SlowCritic
 from dreamctl.actor_critic.returns import PercentileScale, ReturnScaler, lambda_return, replay_return
-from dreamctl.core.spaces import ActionCodec
+from dreamctl.core.codec import ActionCodec
 from dreamctl.core.tensors import Batch, LatentState, Rollout
 from dreamctl.nn.distributions import Normal, one_hot
 from dreamctl.nn.optim import LaProp, blend_, clip_by_norm_ratio

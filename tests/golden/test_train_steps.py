@@ -5,8 +5,8 @@ import torch
 from gymnasium import spaces
 
 from dreamctl.actor_critic.model import ActorCritic, ActorCriticConfig, NetworkConfig, SlowCritic
+from dreamctl.core.codec import ActionCodec
 from dreamctl.core.experience import TaskSpec
-from dreamctl.core.spaces import ActionCodec
 from dreamctl.core.tensors import Batch, LatentState
 from dreamctl.nn.distributions import one_hot
 from dreamctl.nn.optim import LaProp

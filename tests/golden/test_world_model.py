@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from dreamctl.core.tensors import LatentState
+from dreamctl.nn.actions import BoundedNormal, CategoricalAction
 from dreamctl.nn.distributions import Bernoulli, one_hot
-from dreamctl.nn.heads import BoundedNormal, CategoricalAction, Head, SymexpTwoHot
+from dreamctl.nn.heads import Head
+from dreamctl.nn.scalars import SymexpTwoHot
 from dreamctl.world_model.decoder import Decoder, DecoderConfig
 from dreamctl.world_model.encoder import Encoder, EncoderConfig
 from dreamctl.world_model.kl import BalancedKL

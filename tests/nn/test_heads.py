@@ -1,8 +1,10 @@
 import pytest
 import torch
 
+from dreamctl.nn.actions import ActionOutput, BoundedNormal, CategoricalAction
 from dreamctl.nn.distributions import one_hot
-from dreamctl.nn.heads import ActionOutput, BoundedNormal, CategoricalAction, Head, ScalarOutput, SquaredError, SymexpTwoHot
+from dreamctl.nn.heads import Head
+from dreamctl.nn.scalars import ScalarOutput, SquaredError, SymexpTwoHot
 from tests.kinds import each
 
 

@@ -6,7 +6,7 @@ from gymnasium import Space, spaces
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dreamctl.actor_critic.model import ActorCritic, ActorCriticConfig, NetworkConfig
-from dreamctl.core.spaces import ActionCodec
+from dreamctl.core.codec import ActionCodec
 from dreamctl.core.tensors import Batch
 from dreamctl.nn.optim import LaProp
 from dreamctl.stages.learner import Learner, last_steps

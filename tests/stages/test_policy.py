@@ -9,10 +9,10 @@ from gymnasium import spaces
 
 import dreamctl
 from dreamctl.core.checkpoint import Checkpoint
+from dreamctl.core.codec import ActionCodec
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import TaskSpec
 from dreamctl.core.session import Session
-from dreamctl.core.spaces import ActionCodec
 from dreamctl.core.tensors import LatentState
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.sampler import ReplayConfig, WindowSampler

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dreamctl.core.spaces import ActionCodec
+from dreamctl.core.codec import ActionCodec
 from dreamctl.core.tensors import Batch
 from dreamctl.nn.blocks import symlog
 from dreamctl.world_model.kl import BalancedKL

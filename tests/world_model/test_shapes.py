@@ -8,8 +8,8 @@ from gymnasium import Space
 
 from dreamctl.actor_critic.model import ActorCritic, ActorCriticConfig, NetworkConfig
 from dreamctl.actor_critic.returns import ReturnScale
-from dreamctl.core.spaces import ActionCodec
-from dreamctl.nn.heads import ScalarOutput
+from dreamctl.core.codec import ActionCodec
+from dreamctl.nn.scalars import ScalarOutput
 from dreamctl.world_model.kl import KL
 from dreamctl.world_model.latents import Latent
 from dreamctl.world_model.scaling import VectorScaling

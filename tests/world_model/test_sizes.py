@@ -3,8 +3,8 @@ import pytest
 from gymnasium import spaces
 
 from dreamctl.actor_critic.model import ActorCritic, ActorCriticConfig, NetworkConfig
+from dreamctl.core.codec import ActionCodec
 from dreamctl.core.experience import TaskSpec
-from dreamctl.core.spaces import ActionCodec
 from dreamctl.world_model.decoder import DecoderConfig
 from dreamctl.world_model.encoder import EncoderConfig
 from dreamctl.world_model.latents import CategoricalLatent

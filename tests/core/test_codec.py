@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
 
+from dreamctl.core.codec import ActionCodec, NumberCodec
 from dreamctl.core.experience import TaskSpec
-from dreamctl.core.spaces import ActionCodec
 from dreamctl.stages.policy import RandomPolicy
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -24,7 +24,9 @@ def test_a_bounded_number_is_the_affine_image_of_one() -> None:
 @pytest.mark.parametrize("bound", [np.inf, LARGEST, 1e308])
 def test_a_bound_beyond_every_use_is_none(bound: float) -> None:
     free = codec([-bound, 0.0, -1.0], [bound, bound, 1.0])
-    assert free.bounded.tolist() == [False, False, True]
+    leaf = free.leaves["action"]
+    assert isinstance(leaf, NumberCodec)
+    assert leaf.bounded.tolist() == [False, False, True]
     numbers = np.array([3.0, -2.0, 0.5], np.float32)
     np.testing.assert_array_equal(free.encode(free.decode(numbers)), numbers)
     np.testing.assert_array_equal(free.decode(numbers), numbers)

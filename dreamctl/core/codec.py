@@ -1,0 +1,315 @@
+"""Values of spaces <-> the numbers that networks read and emit.
+
+Every observation and every action is a row of numbers made of parts: plain numbers, and choices as one-hot groups. A network needs to know
+nothing of spaces beyond its parts.
+
+    space            stored in a replay         numbers                                   parts
+    Box              its shape, float32         flat                                      Numbers(size)
+    Discrete(n)      int64                      one-hot                                   Choices(1, n)
+    MultiDiscrete    its shape, int64           one-hot for each entry                    Choices for each run of equal sizes
+    MultiBinary      its shape, int8            one-hot of two for each entry             Choices(size, 2)
+    Dict, Tuple      one column a leaf          those of the leaves, in the space's order those of the leaves
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import cast
+
+import numpy as np
+from gymnasium import Space
+from gymnasium import spaces as gym_spaces
+from numpy.typing import NDArray
+
+from dreamctl.core.experience import Array
+from dreamctl.core.spaces import flat_spaces, nested_value, vector_size
+
+Floats = NDArray[np.float32]
+
+# A bound beyond this only says that there is none; the affine image of ±3.4e38 would leave float32.
+NO_BOUND = 1e30
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A part of `size` plain numbers."""
+
+    size: int
+
+
+@dataclass(frozen=True)
+class Choices:
+    """A part of `groups` one-hot groups of `classes` each."""
+
+    groups: int
+    classes: int
+
+    @property
+    def size(self) -> int:
+        """Numbers in all."""
+        return self.groups * self.classes
+
+
+Part = Numbers | Choices
+
+
+@dataclass(frozen=True)
+class NumberCodec:
+    """A Box, flattened.
+
+    Attributes:
+        space: the Box.
+        scaled: whether a bounded dimension is the affine image of [-1, 1], as actions are; an unbounded one is itself.
+    """
+
+    space: gym_spaces.Box
+    scaled: bool
+
+    @property
+    def size(self) -> int:
+        """How many numbers."""
+        return vector_size(self.space)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """One part."""
+        return (Numbers(self.size),)
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """As values are stored."""
+        return np.dtype(np.float32)
+
+    @property
+    def bounded(self) -> NDArray[np.bool_]:
+        """(size,): which numbers lie between two bounds."""
+        low, high = self.space.low.ravel(), self.space.high.ravel()
+        return (low > -NO_BOUND) & (high < NO_BOUND) & (high > low)
+
+    def encode(self, value: Array) -> Floats:
+        """(*lead, *shape) -> (*lead, size)."""
+        middle, half = self._affine
+        flat = np.asarray(value, np.float32).reshape(*value.shape[: value.ndim - len(self.space.shape)], self.size)
+        return ((flat - middle) / half).astype(np.float32, copy=False) if self.scaled else flat
+
+    def decode(self, numbers: NDArray[np.floating]) -> Array:
+        """(*lead, size) -> (*lead, *shape)."""
+        middle, half = self._affine
+        value = numbers * half + middle if self.scaled else numbers
+        return value.astype(np.float32).reshape(*numbers.shape[:-1], *self.space.shape)
+
+    def clip(self, value: Array) -> Array:
+        """(*lead, *shape) inside the bounds, in the space's own dtype."""
+        return np.asarray(np.clip(value, self.space.low, self.space.high), self.space.dtype)
+
+    def random(self, noise: np.random.Generator, lanes: int) -> Array:
+        """(lanes, *shape): uniform between two bounds, standard normal where there is none."""
+        uniform, normal = noise.uniform(-1, 1, (lanes, self.size)), noise.standard_normal((lanes, self.size))
+        return self.decode(np.where(self.bounded, uniform, normal).astype(np.float32))
+
+    @cached_property
+    def _affine(self) -> tuple[Floats, Floats]:
+        """Middle and half-width of each dimension; 0 and 1 where a bound is infinite."""
+        low, high = self.space.low.astype(np.float64).ravel(), self.space.high.astype(np.float64).ravel()
+        with np.errstate(invalid="ignore", over="ignore"):
+            middle, half = (high + low) / 2, (high - low) / 2
+        return np.where(self.bounded, middle, 0).astype(np.float32), np.where(self.bounded, half, 1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class ChoiceCodec:
+    """Entries that each are one of several classes: Discrete, MultiDiscrete, MultiBinary."""
+
+    space: gym_spaces.Discrete | gym_spaces.MultiDiscrete | gym_spaces.MultiBinary
+
+    @cached_property
+    def classes(self) -> tuple[int, ...]:
+        """Classes of each entry, flat."""
+        if isinstance(self.space, gym_spaces.Discrete):
+            return (int(self.space.n),)
+        if isinstance(self.space, gym_spaces.MultiBinary):
+            return (2,) * vector_size(self.space)
+        return tuple(int(n) for n in self.space.nvec.ravel())
+
+    @cached_property
+    def start(self) -> NDArray[np.int64]:
+        """First value of each entry, flat."""
+        start = 0 if isinstance(self.space, gym_spaces.MultiBinary) else self.space.start
+        return np.asarray(np.broadcast_to(np.asarray(start, np.int64).ravel(), len(self.classes)))
+
+    @property
+    def size(self) -> int:
+        """How many numbers."""
+        return sum(self.classes)
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """A part for each run of entries with equally many classes."""
+        return tuple(Choices(len(list(run)), classes) for classes, run in groupby(self.classes))
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """As values are stored."""
+        return np.dtype(np.int8 if isinstance(self.space, gym_spaces.MultiBinary) else np.int64)
+
+    def encode(self, value: Array) -> Floats:
+        """(*lead, *shape) -> (*lead, size); a value outside the space is all zeros: no choice at all."""
+        lead = value.shape[: value.ndim - len(self._shape)]
+        index = np.asarray(value, np.int64).reshape(*lead, len(self.classes)) - self.start
+        return np.asarray(np.repeat(index, self.classes, axis=-1) == self._class_of_number, np.float32)
+
+    def decode(self, numbers: NDArray[np.floating]) -> Array:
+        """(*lead, size) -> (*lead, *shape); the greatest number of each entry wins."""
+        groups = np.split(numbers, np.cumsum(self.classes)[:-1], axis=-1)
+        index = np.stack([group.argmax(-1) for group in groups], -1) + self.start
+        return np.asarray(index.reshape(*numbers.shape[:-1], *self._shape), self.dtype)
+
+    def clip(self, value: Array) -> Array:
+        """As it is, in the space's own dtype."""
+        return np.asarray(value, self.space.dtype)
+
+    def random(self, noise: np.random.Generator, lanes: int) -> Array:
+        """(lanes, *shape): every class of an entry is as likely as any other."""
+        index = np.stack([noise.integers(start, start + n, lanes) for start, n in zip(self.start, self.classes, strict=True)], -1)
+        return np.asarray(index.reshape(lanes, *self._shape), self.dtype)
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        assert self.space.shape is not None
+        return tuple(self.space.shape)
+
+    @cached_property
+    def _class_of_number(self) -> NDArray[np.int64]:
+        return np.concatenate([np.arange(n) for n in self.classes])
+
+
+LeafCodec = NumberCodec | ChoiceCodec
+
+
+def leaf_codec(space: Space[object], *, scaled: bool) -> LeafCodec:
+    """The codec of a space that is no Dict, Tuple or image."""
+    if isinstance(space, gym_spaces.Box):
+        return NumberCodec(space, scaled)
+    assert isinstance(space, gym_spaces.Discrete | gym_spaces.MultiDiscrete | gym_spaces.MultiBinary), space
+    return ChoiceCodec(space)
+
+
+@dataclass(frozen=True)
+class ActionCodec:
+    """Actions as a replay stores them <-> the (..., A) float32 numbers that a network reads and emits. Nothing but `clip` clips.
+
+    The stored form of a plain space is an array of its shape, that of a Dict or Tuple a structured array with a field for each leaf.
+    """
+
+    space: Space[object]
+
+    @cached_property
+    def leaves(self) -> Mapping[str, LeafCodec]:
+        """Name -> codec of each leaf, in order; a plain space is one leaf named `action`."""
+        return {name: leaf_codec(space, scaled=True) for name, space in flat_spaces(self.space, bare="action").items()}
+
+    @property
+    def nested(self) -> bool:
+        """Whether the space is a Dict or Tuple."""
+        return isinstance(self.space, gym_spaces.Dict | gym_spaces.Tuple)
+
+    @property
+    def discrete(self) -> bool:
+        """Whether all numbers are one-hot."""
+        return all(isinstance(part, Choices) for part in self.parts)
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """What the numbers are, from left to right."""
+        return tuple(part for leaf in self.leaves.values() for part in leaf.parts)
+
+    @cached_property
+    def size(self) -> int:
+        """A: how many numbers an action is."""
+        return sum(leaf.size for leaf in self.leaves.values())
+
+    @cached_property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Of the stored form."""
+        if not self.nested:
+            return self.leaves["action"].dtype
+        return np.dtype([(name, leaf.dtype, leaf.space.shape or ()) for name, leaf in self.leaves.items()])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the stored form of one action."""
+        return () if self.nested else tuple(self.leaves["action"].space.shape or ())
+
+    def encode(self, action: Array) -> Floats:
+        """Stored (..., *shape) -> (..., A); the stored zero of an action that no one takes may be no choice, then it is all zeros."""
+        if not self.nested:
+            return self.leaves["action"].encode(action)
+        return np.concatenate([leaf.encode(column) for leaf, column in self._columns(action)], -1)
+
+    def decode(self, numbers: NDArray[np.floating]) -> Array:
+        """(..., A) -> stored (..., *shape)."""
+        if not self.nested:
+            return self.leaves["action"].decode(numbers)
+        action = self.zeros(*numbers.shape[:-1])
+        pieces = np.split(numbers, np.cumsum([leaf.size for leaf in self.leaves.values()])[:-1], axis=-1)
+        for (leaf, column), piece in zip(self._columns(action), pieces, strict=True):
+            column[...] = leaf.decode(piece)
+        return action
+
+    def clip(self, action: Array) -> object:
+        """Stored (..., *shape) -> what the environment takes: inside the bounds, in its own dtypes, nested as the space is."""
+        if not self.nested:
+            return self.leaves["action"].clip(action)
+        return nested_value(self.space, dict(zip(self.leaves, (leaf.clip(column) for leaf, column in self._columns(action)), strict=True)))
+
+    def zeros(self, *lead: int) -> Array:
+        """The stored form of an action that no one takes: (*lead, *shape) zeros."""
+        return np.zeros((*lead, *self.shape), self.dtype)
+
+    def random(self, noise: np.random.Generator, lanes: int) -> Array:
+        """Stored (lanes, *shape): uniform, standard normal where a Box has no bound."""
+        if not self.nested:
+            return self.leaves["action"].random(noise, lanes)
+        action = self.zeros(lanes)
+        for leaf, column in self._columns(action):
+            column[...] = leaf.random(noise, lanes)
+        return action
+
+    def _columns(self, action: Array) -> list[tuple[LeafCodec, Array]]:
+        """Each leaf with its column, a view, of a structured array."""
+        fields = cast("NDArray[np.void]", action)
+        return [(leaf, fields[name]) for name, leaf in self.leaves.items()]
+
+
+@dataclass(frozen=True)
+class ObservationCodec:
+    """One observation that is no image <-> the (..., size) float32 numbers that a network reads; a Box stays in environment units."""
+
+    space: Space[object]
+
+    @cached_property
+    def leaf(self) -> LeafCodec:
+        """The codec of the space."""
+        return leaf_codec(self.space, scaled=False)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What the numbers are, from left to right."""
+        return self.leaf.parts
+
+    @property
+    def size(self) -> int:
+        """How many numbers."""
+        return self.leaf.size
+
+    def encode(self, value: Array) -> Floats:
+        """(..., *shape) -> (..., size)."""
+        return self.leaf.encode(value)
+
+    def decode(self, numbers: NDArray[np.floating]) -> Array:
+        """(..., size) -> (..., *shape), in the dtype of the space; the greatest number of each choice wins."""
+        assert self.space.dtype is not None
+        if self.space.dtype.kind in "iu" and isinstance(self.leaf, NumberCodec):
+            numbers = np.rint(np.clip(numbers, self.leaf.space.low.ravel(), self.leaf.space.high.ravel()))
+        return np.asarray(self.leaf.decode(numbers), self.space.dtype)

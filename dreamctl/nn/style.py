@@ -1,0 +1,79 @@
+"""The style of a network's layers: which norm follows a linear layer or a convolution, and which nonlinearity follows the norm."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dreamctl.core.limits import Weight
+
+
+@dataclass(frozen=True)
+class RMSNorm:
+    """x / √(mean(x²) + ε) · scale over the last axis (DreamerV3)."""
+
+    kind: ClassVar[str] = "rms"
+    eps: Weight = 1e-4
+
+    @property
+    def bias(self) -> bool:
+        """Whether the layer before it keeps its bias."""
+        return True
+
+    def module(self, size: int) -> nn.Module:
+        """(..., size) -> (..., size)."""
+        return nn.RMSNorm(size, eps=self.eps)
+
+
+@dataclass(frozen=True)
+class LayerNorm:
+    """(x - mean(x)) / √(var(x) + ε) · scale + shift over the last axis (DreamerV3, first version); the layer before it has no bias."""
+
+    kind: ClassVar[str] = "layer"
+    eps: Weight = 1e-3
+
+    @property
+    def bias(self) -> bool:
+        """Whether the layer before it keeps its bias."""
+        return False
+
+    def module(self, size: int) -> nn.Module:
+        """(..., size) -> (..., size)."""
+        return nn.LayerNorm(size, eps=self.eps)
+
+
+@dataclass(frozen=True)
+class NoNorm:
+    """x (Dreamer, DreamerV2)."""
+
+    kind: ClassVar[str] = "none"
+
+    @property
+    def bias(self) -> bool:
+        """Whether the layer before it keeps its bias."""
+        return True
+
+    def module(self, size: int) -> nn.Module:  # noqa: ARG002
+        """(..., size) -> (..., size)."""
+        return nn.Identity()
+
+
+Norm = RMSNorm | LayerNorm | NoNorm
+
+
+@dataclass(frozen=True)
+class LayerStyle:
+    """Sections `world_model.style` and `actor_critic.style`.
+
+    Attributes:
+        norm: kind of norm.
+        activation: the nonlinearity.
+    """
+
+    norm: Norm = field(default_factory=RMSNorm)
+    activation: Literal["silu", "elu", "relu"] = "silu"
+
+    def activate(self, x: Tensor) -> Tensor:
+        """The nonlinearity, elementwise."""
+        return {"silu": F.silu, "elu": F.elu, "relu": F.relu}[self.activation](x)
