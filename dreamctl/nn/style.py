@@ -1,5 +1,6 @@
 """The style of a network's layers: which norm follows a linear layer or a convolution, and which nonlinearity follows the norm."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -7,6 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dreamctl.core.limits import Weight
+
+
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"silu": F.silu, "elu": F.elu, "relu": F.relu}
 
 
 @dataclass(frozen=True)
@@ -76,4 +80,4 @@ class LayerStyle:
 
     def activate(self, x: Tensor) -> Tensor:
         """The nonlinearity, elementwise."""
-        return {"silu": F.silu, "elu": F.elu, "relu": F.relu}[self.activation](x)
+        return ACTIVATIONS[self.activation](x)
