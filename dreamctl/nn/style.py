@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from dreamctl.core.limits import Weight
 
-
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"silu": F.silu, "elu": F.elu, "relu": F.relu}
 
 
