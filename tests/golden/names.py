@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-RTOL, ATOL = 1e-6, 1e-7
+from tests.golden.report import ATOL, REPORT, RTOL
 
 # (official prefix, our prefix); the longest that fits is taken, and then the rules of PARTS.
 MODULES = [
@@ -113,9 +113,12 @@ def check_parameters(root: nn.Module, data: Mapping[str, np.ndarray], prefix: st
 
 
 def check(found: Tensor | None, wanted: np.ndarray, name: str = "") -> None:
-    """Equal in float64 at the golden tolerance."""
+    """Equal in float64 at the golden tolerance, and noted in the report."""
     assert found is not None, f"{name}: no gradient reached it"
-    np.testing.assert_allclose(found.detach().double().numpy(), wanted, rtol=RTOL, atol=ATOL, err_msg=name)
+    array = found.detach().double().numpy()
+    REPORT.compare(array, wanted)
+    np.testing.assert_allclose(array, wanted, rtol=RTOL, atol=ATOL, err_msg=name)
+    assert array.shape == np.shape(wanted), f"{name}: shape {array.shape}, wanted {np.shape(wanted)}"
 
 
 def double(array: np.ndarray) -> Tensor:

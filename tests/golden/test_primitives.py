@@ -41,6 +41,7 @@ def test_two_hot(golden: Golden, case: str) -> None:
     mean.sum().backward()
     check(logits.grad, data["out.dmean_dlogits"])
     zeros = torch.zeros(len(data["out.mean_zero_logits"]), len(bins))
+    check(TwoHot(zeros.double(), bins).mean, data["out.mean_zero_logits"])
     assert (TwoHot(zeros.double(), bins).mean == 0).all()
     assert (TwoHot(zeros, bins.float()).mean == 0).all(), "also in float32"
 
