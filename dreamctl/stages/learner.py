@@ -1,6 +1,7 @@
 """The one update: losses, gradients, optimizer, slow critic, on whichever parts are given; `train-wm`, `train-ac` and `run` share it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -32,11 +33,18 @@ class Learner:
     """World model and actor-critic with one optimizer over the parts whose parameters require gradients.
 
     Without an actor-critic it trains the world model; with a world model that requires no gradients, the actor and the critic on its
-    dreams, and then the replay value loss trains the critic only; otherwise all of them on one batch.
+    dreams, and then the replay value loss trains the critic only; otherwise all of them on one batch. `autocast` is the precision that
+    losses are computed in; gradients follow it, parameters and optimizer stay as they are.
     """
 
-    def __init__(self, world_model: WorldModel, actor_critic: ActorCritic | None, optimizer: Optimizer) -> None:
-        self.world_model, self.actor_critic = world_model, actor_critic
+    def __init__(
+        self,
+        world_model: WorldModel,
+        actor_critic: ActorCritic | None,
+        optimizer: Optimizer,
+        autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        self.world_model, self.actor_critic, self.autocast = world_model, actor_critic, autocast
         parts: dict[str, nn.Module] = {"world_model": world_model}
         if actor_critic is not None:
             parts["actor_critic"] = actor_critic
@@ -62,7 +70,7 @@ class Learner:
         horizon, starts = self.actor_critic.config.horizon, batch * (self.actor_critic.config.starts or steps)
         return Noise(posterior, latent.noise((horizon, starts), generator), self.actor_critic.noise((horizon + 1, starts), generator))
 
-    def update(self, batch: Batch, start: LatentState, noise: Noise, draw: Draw = inverse_cdf) -> dict[str, Tensor]:
+    def update(self, batch: Batch, start: LatentState, noise: Noise, draw: Draw = inverse_cdf) -> tuple[dict[str, Tensor], LatentState]:
         """One gradient step on everything that learns.
 
         Args:
@@ -72,9 +80,11 @@ class Learner:
             draw: from probabilities and noise to one-hot samples.
 
         Returns:
-            Scalars to watch, still on the device: `loss`, each loss term, `gradient_norm` and the parts' own figures.
+            Scalars to watch, still on the device: `loss`, each loss term, `gradient_norm` and the parts' own figures; and the posterior
+            states (B, T, ·) that the batch was seen in, constant.
         """
-        terms, figures = self.losses(batch, start, noise, draw)
+        with self.autocast():
+            terms, figures, state = self.losses(batch, start, noise, draw)
         loss = torch.stack([term.mean() for term in terms.values()]).sum()
         self.optimizer.zero_grad()
         loss.backward()
@@ -83,12 +93,12 @@ class Learner:
         self.optimizer.step()
         if self.actor_critic is not None:
             self.actor_critic.update_slow_critic()
-        return {"loss": loss.detach()} | {f"loss/{name}": term.detach().mean() for name, term in terms.items()} | figures
+        return {"loss": loss.detach()} | {f"loss/{name}": term.detach().mean() for name, term in terms.items()} | figures, state.detach()
 
     def losses(
         self, batch: Batch, start: LatentState, noise: Noise, draw: Draw = inverse_cdf
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Scaled loss terms of everything that learns, and figures; the scale of returns takes in what it sees."""
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], LatentState]:
+        """Scaled loss terms of everything that learns, figures, posterior states; the scale of returns takes in what it sees."""
         terms: dict[str, Tensor] = {}
         figures: dict[str, Tensor] = {}
         observed = self.world_model.observe(start, batch, noise=noise.posterior, draw=draw)
@@ -99,7 +109,7 @@ class Learner:
             terms |= dreamt.losses
             terms["replay_value"] = self._replay_loss(self.actor_critic, observed, batch, dreamt)
             figures |= dreamt.figures
-        return terms, figures
+        return terms, figures, observed.state
 
     def _dream(self, actor_critic: ActorCritic, state: LatentState, noise: Noise, draw: Draw) -> Dreamt:
         """Imagine from the last steps of every window, without a graph, and learn from it."""

@@ -44,7 +44,8 @@ class Trainer:
         size, length = batch.reward.shape
         noise = self.learner.noise(size, length, generator(self.compute, self.seed, 0, number))
         start = self.learner.world_model.rssm.initial(len(batch.reward), batch.reward)
-        self._pending.append(self.learner.update(batch, start, noise))
+        figures, _ = self.learner.update(batch, start, noise)
+        self._pending.append(figures)
 
     def figures(self) -> dict[str, float]:
         """Means over the updates since the last call, fetched from the device at once.

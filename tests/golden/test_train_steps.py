@@ -93,7 +93,7 @@ def test_three_updates(golden: Golden) -> None:
         observed = learner.world_model.observe(start, batch, noise=noise.posterior, draw=given)
         check(observed.state.h, step["out.writeback_deter"])
         check(observed.state.z.reshape(step["out.writeback_stoch"].shape), step["out.writeback_stoch"])
-        figures = learner.update(batch, start, noise, given)
+        figures, _ = learner.update(batch, start, noise, given)
         check(figures["loss"], step["out.total"], "total")
         check(figures["gradient_norm"], step["out.grad_norm"], "gradient norm")
         scales = {"rep": 0.1, "repval": 0.3}

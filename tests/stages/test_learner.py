@@ -54,7 +54,7 @@ def rows(made: Learner) -> Batch:
 
 def update(made: Learner, seed: int = 0) -> dict[str, torch.Tensor]:
     noise = made.noise(3, 5, torch.Generator().manual_seed(seed))
-    return made.update(rows(made), made.world_model.rssm.initial(3, torch.zeros(1)), noise)
+    return made.update(rows(made), made.world_model.rssm.initial(3, torch.zeros(1)), noise)[0]
 
 
 @pytest.mark.parametrize("space", [BOX, DISCRETE], ids=["box", "discrete"])
@@ -100,7 +100,7 @@ def test_only_what_shall_learn_moves(mode: str) -> None:
 def test_the_replay_value_loss_reaches_the_world_model_when_it_learns() -> None:
     for mode, reaches in (("both", True), ("actor-critic", False)):
         made = learner(mode)
-        terms, _ = made.losses(rows(made), made.world_model.rssm.initial(3, torch.zeros(1)), made.noise(3, 5, torch.Generator()))
+        terms, *_ = made.losses(rows(made), made.world_model.rssm.initial(3, torch.zeros(1)), made.noise(3, 5, torch.Generator()))
         terms["replay_value"].sum().backward()
         assert any(p.grad is not None and p.grad.abs().max() > 0 for p in made.world_model.rssm.parameters()) == reaches
         assert all(p.grad is None for p in made.world_model.decoder.parameters())
@@ -108,7 +108,7 @@ def test_the_replay_value_loss_reaches_the_world_model_when_it_learns() -> None:
 
 def test_dreams_may_begin_from_the_last_steps_only() -> None:
     made = learner(starts=2)
-    terms, _ = made.losses(rows(made), made.world_model.rssm.initial(3, torch.zeros(1)), made.noise(3, 5, torch.Generator()))
+    terms, *_ = made.losses(rows(made), made.world_model.rssm.initial(3, torch.zeros(1)), made.noise(3, 5, torch.Generator()))
     assert terms["policy"].shape == (6, 3)
     assert terms["replay_value"].shape == (3, 1)
     assert torch.equal(last_steps(rows(made), 2).reward, rows(made).reward[:, -2:])
