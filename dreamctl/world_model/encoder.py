@@ -7,7 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from dreamctl.core.limits import Count
-from dreamctl.nn.blocks import MLP
+from dreamctl.nn.blocks import DEFAULT_STYLE, MLP
+from dreamctl.nn.convolutions import Convolutions
+from dreamctl.nn.style import LayerStyle
+from dreamctl.world_model.images import ImageEncoder
+from dreamctl.world_model.inputs import Inputs
 
 
 @dataclass(frozen=True)
@@ -23,14 +27,21 @@ class EncoderConfig:
 
 
 class Encoder(nn.Module):
-    """Scaled vectors, sorted by name and concatenated, through dense blocks."""
+    """[vector part, image part]: vectors, sorted by name and concatenated, through dense blocks; images through convolution stages."""
 
-    def __init__(self, config: EncoderConfig, sizes: Mapping[str, int]) -> None:
+    def __init__(self, config: EncoderConfig, inputs: Inputs, convolutions: Convolutions, style: LayerStyle = DEFAULT_STYLE) -> None:
         super().__init__()
-        self.names = sorted(sizes)
-        self.size = config.units
-        self.mlp = MLP(sum(sizes.values()), config.layers, config.units)
+        self.names = list(inputs.vectors)
+        width = sum(codec.size for codec in inputs.vectors.values())
+        self.mlp = MLP(width, config.layers, config.units, style) if inputs.vectors else None
+        self.image = ImageEncoder(inputs, convolutions, style) if inputs.images else None
+        self.size = (config.units if self.mlp else 0) + (self.image.size if self.image else 0)
 
     def forward(self, scaled: Mapping[str, Tensor]) -> Tensor:
-        """Name -> (..., size) in network units, to an embedding (..., E)."""
-        return self.mlp(torch.cat([scaled[name] for name in self.names], -1))
+        """Name -> (..., size) in network units or (..., height, width, channels) uint8, to an embedding (..., E)."""
+        embedding = []
+        if self.mlp is not None:
+            embedding.append(self.mlp(torch.cat([scaled[name] for name in self.names], -1)))
+        if self.image is not None:
+            embedding.append(self.image(scaled))
+        return torch.cat(embedding, -1) if len(embedding) > 1 else embedding[0]

@@ -10,13 +10,15 @@ from torch import Tensor, nn
 from dreamctl.core.codec import ActionCodec
 from dreamctl.core.experience import TaskSpec
 from dreamctl.core.limits import Count, Natural, Weight, Within
-from dreamctl.core.spaces import vector_size
 from dreamctl.core.tensors import Batch, LatentState, Rollout
+from dreamctl.nn.convolutions import Convolutions, PooledConvolutions
 from dreamctl.nn.distributions import Bernoulli, Draw, inverse_cdf
 from dreamctl.nn.heads import Head
 from dreamctl.nn.scalars import ScalarOutput, SymexpTwoHot
+from dreamctl.nn.style import LayerStyle
 from dreamctl.world_model.decoder import Decoder, DecoderConfig
 from dreamctl.world_model.encoder import Encoder, EncoderConfig
+from dreamctl.world_model.inputs import Inputs
 from dreamctl.world_model.kl import KL, BalancedKL
 from dreamctl.world_model.latents import CategoricalLatent, Latent
 from dreamctl.world_model.rssm import RSSM, RSSMConfig
@@ -51,7 +53,9 @@ class WorldModelConfig:
     """Section `world_model`.
 
     Attributes:
+        style: norm and nonlinearity of every network here.
         vectors: scaling of vector observations.
+        convolutions: kind of the stages between an image and the dense layers, the same on the way in and out.
         reward_output: kind of the predicted reward.
         horizon: 1 / (1 - γ); the continue label is (1 - terminated) γ, so a predicted continue probability holds the discount.
     """
@@ -59,9 +63,11 @@ class WorldModelConfig:
     rssm: RSSMConfig = field(default_factory=RSSMConfig)
     latent: Latent = field(default_factory=CategoricalLatent)
     kl: KL = field(default_factory=BalancedKL)
+    style: LayerStyle = field(default_factory=LayerStyle)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     vectors: VectorScaling = field(default_factory=SymlogOnly)
+    convolutions: Convolutions = field(default_factory=PooledConvolutions)
     reward_predictor: PredictorConfig = field(default_factory=lambda: PredictorConfig(scale=0.0))
     reward_output: ScalarOutput = field(default_factory=SymexpTwoHot)
     continue_predictor: PredictorConfig = field(default_factory=PredictorConfig)
@@ -71,7 +77,7 @@ class WorldModelConfig:
 
 @dataclass(frozen=True)
 class Observed:
-    """A batch seen through the model: posterior states (B, T, ·), posterior parameters, and the vectors in network units."""
+    """A batch seen through the model: posterior states (B, T, ·), posterior parameters, and vectors in network units beside the images."""
 
     state: LatentState
     posterior: Tensor
@@ -84,14 +90,15 @@ class WorldModel(nn.Module):
     def __init__(self, config: WorldModelConfig, spec: TaskSpec) -> None:
         super().__init__()
         self.config = config
-        sizes = {name: vector_size(space) for name, space in spec.observation.items()}
-        self.state_size = config.rssm.recurrent + config.latent.size
-        self.scaler = VectorScaler(config.vectors, sizes)
-        self.encoder = Encoder(config.encoder, sizes)
+        inputs, stages, style = Inputs.of(spec), config.convolutions, config.style
+        recurrent, latent = config.rssm.recurrent, config.latent.size
+        self.state_size = recurrent + latent
+        self.scaler = VectorScaler(config.vectors, inputs.numbers)
+        self.encoder = Encoder(config.encoder, inputs, stages, style)
         self.rssm = RSSM(config.rssm, config.latent, self.encoder.size, ActionCodec(spec.action).size)
-        self.decoder = Decoder(config.decoder, self.state_size, sizes)
-        self.reward_predictor = _predictor(config.reward_predictor, self.state_size, config.reward_output.param_size)
-        self.continue_predictor = _predictor(config.continue_predictor, self.state_size, 1)
+        self.decoder = Decoder(config.decoder, inputs, recurrent, latent, convolutions=stages, style=style)
+        self.reward_predictor = _predictor(config.reward_predictor, self.state_size, config.reward_output.param_size, style)
+        self.continue_predictor = _predictor(config.continue_predictor, self.state_size, 1, style)
 
     @property
     def discount(self) -> float:
@@ -159,9 +166,14 @@ class WorldModel(nn.Module):
         return Rollout(state, action, reward, self.continues(features).prob, discount=1.0)
 
     def reconstruct(self, state: LatentState) -> dict[str, Tensor]:
-        """What the states (..., ·) look like, name -> (..., size) in environment units."""
-        return {name: self.scaler.unscale(name, vector) for name, vector in self.decoder(state).items()}
+        """What the states (..., ·) look like.
+
+        Name -> (..., size), numbers in environment units and choices as probabilities of their classes, or an image
+        (..., height, width, channels) in [0, 1].
+        """
+        means = self.decoder.means(self.decoder(state))
+        return {name: self.scaler.unscale(name, mean) for name, mean in means.items()}
 
 
-def _predictor(config: PredictorConfig, features: int, size: int) -> Head:
-    return Head(features, size, layers=config.layers, units=config.units, scale=config.scale)
+def _predictor(config: PredictorConfig, features: int, size: int, style: LayerStyle) -> Head:
+    return Head(features, size, layers=config.layers, units=config.units, scale=config.scale, style=style)

@@ -28,9 +28,19 @@ MODULES = [
     ("dyn.obslogit", "world_model.rssm.inference_out"),
     (r"enc.mlp(\d+)norm", r"world_model.encoder.mlp.\1.norm"),
     (r"enc.mlp(\d+)", r"world_model.encoder.mlp.\1.linear"),
+    (r"enc.cnn(\d+)norm", r"world_model.encoder.image.stages.\1.norm"),
+    (r"enc.cnn(\d+)", r"world_model.encoder.image.stages.\1.conv"),
+    ("dec.sp0", "world_model.decoder.image.from_h"),
+    ("dec.sp1norm", "world_model.decoder.image.from_z.norm"),
+    ("dec.sp1", "world_model.decoder.image.from_z.linear"),
+    ("dec.sp2", "world_model.decoder.image.from_z_out"),
+    ("dec.spnorm", "world_model.decoder.image.norm"),
+    (r"dec.conv(\d+)norm", r"world_model.decoder.image.stages.\1.norm"),
+    (r"dec.conv(\d+)", r"world_model.decoder.image.stages.\1.conv"),
+    ("dec.imgout", "world_model.decoder.image.out"),
     (r"dec.mlp.linear(\d+)", r"world_model.decoder.mlp.\1.linear"),
     (r"dec.mlp.norm(\d+)", r"world_model.decoder.mlp.\1.norm"),
-    (r"dec.vec.(\w+).pred", r"world_model.decoder.out.{\1}"),
+    (r"dec.vec.(\w+).(?:pred|logits)", r"world_model.decoder.out.{\1}"),
 ]
 HEADS = {
     "rew": "world_model.reward_predictor",
@@ -64,9 +74,10 @@ def our_name(official: str, vectors: list[str]) -> str:
 
 
 def to_ours(official: str, array: np.ndarray) -> Tensor:
-    """A tensor in our layout: linear kernels [in, out] are transposed, block kernels and vectors stay."""
+    """A tensor in our layout: linear kernels [in, out] and convolution kernels [k, k, in, out] turn, block kernels and vectors stay."""
     tensor = torch.from_numpy(np.asarray(array, np.float64))
-    return tensor.T if official.endswith("kernel") and tensor.ndim == 2 else tensor
+    turned = {2: (1, 0), 4: (3, 2, 0, 1)}.get(tensor.ndim) if official.endswith("kernel") else None
+    return tensor.permute(turned) if turned else tensor
 
 
 class Parts(nn.Module):

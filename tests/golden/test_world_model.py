@@ -1,4 +1,4 @@
-"""Golden: sequence model, RSSM, vector encoder and decoder, heads."""
+"""Golden: sequence model, RSSM, heads."""
 
 import numpy as np
 import pytest
@@ -9,15 +9,12 @@ from dreamctl.nn.actions import BoundedNormal, CategoricalAction
 from dreamctl.nn.distributions import Bernoulli, one_hot
 from dreamctl.nn.heads import Head
 from dreamctl.nn.scalars import SymexpTwoHot
-from dreamctl.world_model.decoder import Decoder, DecoderConfig
-from dreamctl.world_model.encoder import Encoder, EncoderConfig
 from dreamctl.world_model.kl import BalancedKL
 from dreamctl.world_model.latents import CategoricalLatent
 from dreamctl.world_model.model import WorldModelConfig
 from dreamctl.world_model.rssm import RSSM, RSSMConfig, SequenceModel
-from dreamctl.world_model.scaling import SymlogOnly, VectorScaler
 from tests.conftest import Golden
-from tests.golden.names import Parts, check, check_parameters, double, load_weights, nest
+from tests.golden.names import check, check_parameters, double, load_weights, nest
 
 Data = dict[str, np.ndarray]
 
@@ -98,34 +95,6 @@ def test_observe(golden: Golden, case: str) -> None:
     check(rssm.prior(imagined.h[:, 1:]).reshape(groups), data["out.img_logit"])
 
 
-def test_vector_encoder_and_decoder(golden: Golden) -> None:
-    data = golden("encdec_vec")
-    vectors = sorted(key.removeprefix("out.pred.") for key in data if key.startswith("out.pred."))
-    sizes = {name: data[f"in.{name}"].shape[-1] for name in vectors}
-    layers, units = int(data["cfg.layers"]), int(data["cfg.units"])
-    deter, stoch = double(data["in.deter"]), double(data["in.stoch"])
-    encoder = Encoder(EncoderConfig(layers, units), sizes).double()
-    decoder = Decoder(DecoderConfig(layers, units), deter.shape[-1] + stoch[0, 0].numel(), sizes).double()
-    root = Parts(world_model=Parts(encoder=encoder, decoder=decoder))
-    load_weights(root, data, vectors=vectors)
-    scaler = VectorScaler(SymlogOnly(), sizes).double()
-    scaled = scaler({name: torch.from_numpy(data[f"in.{name}"]).double() for name in vectors})
-    tokens = encoder(scaled)
-    check(tokens, data["out.tokens"])
-    (tokens * torch.from_numpy(data["in.g_tokens"])).sum().backward()
-    predicted = decoder(LatentState(deter, stoch.flatten(2)))
-    losses = decoder.losses(predicted, scaled)
-    for name in vectors:
-        check(predicted[name], data[f"out.pred.{name}"], name)
-        check(losses[f"observation/{name}"], data[f"out.loss.{name}"], name)
-    total = sum(loss.mean() for loss in losses.values())
-    check(total, data["out.L"])
-    total.backward()
-    check_parameters(root, data, "grad.", vectors, grad=True)
-    check(deter.grad, data["grad.deter"])
-    check(stoch.grad, data["grad.stoch"])
-
-
 def head(data: Data, name: str, path: str) -> Head:
     """The official head `name` with its weights."""
     kernels = [key for key in data if key.startswith(f"w.{name}.head") and key.endswith("kernel")]
@@ -150,23 +119,6 @@ def test_reward_and_continue_heads(golden: Golden) -> None:
     check(continues.prob, data["out.con_prob"])
     discount = 1 - 1 / WorldModelConfig().horizon
     check(continues.loss(discount * torch.from_numpy(data["in.cont"]).double()), data["out.con_loss_contdisc"])
-
-
-def test_policy_heads(golden: Golden) -> None:
-    data = golden("heads")
-    features = torch.from_numpy(data["in.feat"]).double()
-    normal = BoundedNormal().distribution(head(data, "polc", "actor_critic.actor")(features))
-    action = normal.sample(torch.from_numpy(data["in.eps"]).double())
-    check(normal.mean, data["out.polc_mean"])
-    check(normal.std, data["out.polc_std"])
-    check(action, data["out.polc_action"])
-    check(normal.log_prob(action), data["out.polc_logp"])
-    check(normal.entropy(), data["out.polc_entropy"])
-    logits = head(data, "pold", "actor_critic.actor")(features)
-    choice = CategoricalAction().distribution(logits)
-    check(logits, data["out.pold_logits"])
-    check(choice.log_prob(one_hot(torch.from_numpy(data["in.a_idx"]).long(), logits)), data["out.pold_logp"])
-    check(choice.entropy(), data["out.pold_entropy"])
 
 
 def test_weights_outside_the_map_are_noticed(golden: Golden) -> None:

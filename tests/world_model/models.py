@@ -39,9 +39,9 @@ def batch(model: WorldModel, size: int = 3, length: int = 5, seed: int = 0) -> B
     """Random rows; nothing begins or ends inside."""
     noise = torch.Generator().manual_seed(seed)
     nowhere = torch.zeros(size, length, dtype=torch.bool)
-    sizes = zip(model.decoder.names, model.decoder.sizes, strict=True)
+    sizes = {name: sum(part.size for part in parts) for name, parts in model.decoder.parts.items()}
     return Batch(
-        observation={name: torch.randn(size, length, width, generator=noise).double() for name, width in sizes},
+        observation={name: torch.randn(size, length, width, generator=noise).double() for name, width in sizes.items()},
         prev_action=torch.rand(size, length, model.rssm.sequence_model.from_action.linear.in_features, generator=noise).double(),
         reward=torch.randn(size, length, generator=noise).double(),
         is_first=nowhere,
