@@ -10,9 +10,10 @@ from dreamctl.actor_critic.returns import PercentileScale, ReturnScale, ReturnSc
 from dreamctl.core.codec import ActionCodec
 from dreamctl.core.limits import Count, Natural, Share, Weight
 from dreamctl.core.tensors import Batch, Rollout
-from dreamctl.nn.actions import ActionDistribution, ActionOutput, BoundedNormal, CategoricalAction, ContinuousAction, DiscreteAction
+from dreamctl.nn.actions import ActionDistribution, BoundedNormal, CategoricalAction, ContinuousAction, DiscreteAction
 from dreamctl.nn.distributions import Draw, inverse_cdf
 from dreamctl.nn.heads import Head
+from dreamctl.nn.joint import PolicyOutput
 from dreamctl.nn.optim import blend_
 from dreamctl.nn.scalars import ScalarDistribution, ScalarOutput, SymexpTwoHot
 
@@ -58,7 +59,7 @@ class ActorCriticConfig:
     """Section `actor_critic`.
 
     Attributes:
-        discrete, continuous: kind of the action distribution for either kind of action space.
+        discrete, continuous: kind of the action distribution for parts of an action that are choices, and that are plain numbers.
         value_output: kind of the predicted value.
         horizon: H, imagined steps.
         starts: imagine from the last so many steps of each window; 0 means from all (`imag_last` in the official code).
@@ -100,9 +101,8 @@ class ActorCritic(nn.Module):
         super().__init__()
         self.config = config
         self.discount = discount
-        self.action_size = codec.size
-        self.output: ActionOutput = config.discrete if codec.discrete else config.continuous
-        self.actor = _network(config.actor, features, *self.output.param_sizes(codec.size))
+        self.output = PolicyOutput(codec.parts, config.discrete, config.continuous)
+        self.actor = _network(config.actor, features, *self.output.param_sizes)
         self.critic = _network(config.critic, features, config.value_output.param_size)
         self.slow_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self.return_scaler = ReturnScaler(config.return_scale)
@@ -122,7 +122,7 @@ class ActorCritic(nn.Module):
 
     def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """What sampling actions of leading shape `shape` needs."""
-        return self.output.noise(shape, self.action_size, generator)
+        return self.output.noise(shape, generator)
 
     def losses(self, rollout: Rollout) -> Dreamt:
         """Score-function policy loss and critic loss of a dream (DreamerV3, actor and critic learning).
