@@ -164,3 +164,18 @@ def test_small_returns_are_not_blown_up_and_large_ones_are_tamed() -> None:
     wanted = np.percentile(returns.numpy(), 95) - np.percentile(returns.numpy(), 5)
     assert scales[1e3] == pytest.approx(1000 * wanted, rel=1e-3)
     assert math.isfinite(scales[1e6])
+
+
+def test_scaled_advantages_do_not_know_the_unit_of_large_rewards() -> None:
+    """Rewards and values in another unit give the same advantages once the scale has settled; tiny ones stay as they are."""
+    reward, value, continues = random(400, 16), random(400, 16, seed=2), torch.full((400, 16), GAMMA).double()
+    found = {}
+    for unit in (1e-3, 1e3, 1e6):
+        returns = lambda_return(unit * reward, continues, unit * value, 0.95)
+        scaler = ReturnScaler(PercentileScale(rate=0.1)).double()
+        for _ in range(250):
+            scaler.update(returns)
+        found[unit] = (returns - unit * value[:, :-1]) / scaler.scale
+    close(found[1e6], found[1e3], rtol=1e-6, atol=1e-9)
+    assert 0.1 < found[1e3].std() < 1
+    close(found[1e-3], 1e-3 * (lambda_return(reward, continues, value, 0.95) - value[:, :-1]))

@@ -150,6 +150,26 @@ def test_saved_and_loaded_parts_give_the_same_next_update() -> None:
         assert all(torch.equal(left[name], right[name]) for name in left)
 
 
+@pytest.mark.parametrize("what", ["step", "square", "momentum", "low", "high", "slow_critic"])
+def test_everything_that_is_saved_shapes_later_updates(what: str) -> None:
+    one, two = learner(warmup=9, learning_rate=1e-2), learner(warmup=9, learning_rate=1e-2)
+    for seed in range(3):
+        update(one, seed), update(two, seed)
+    assert two.actor_critic is not None
+    if what in ("step", "square", "momentum"):
+        state = two.optimizer.group_state("actor_critic")
+        changed = state[what] + 1 if what == "step" else [2 * moment for moment in state[what]]
+        two.optimizer.load_group_state("actor_critic", {**state, what: changed})
+    elif what == "slow_critic":
+        for parameter in two.actor_critic.slow_critic.parameters():
+            parameter.data += 0.1
+    else:
+        two.actor_critic.return_scaler.get_buffer(what).add_(-10.0 if what == "low" else 10.0)
+    update(one, 3), update(two, 3)
+    left, right = update(one, 4), update(two, 4)
+    assert not all(torch.equal(left[name], right[name]) for name in left)
+
+
 def test_a_dreamer_learns_its_batch() -> None:
     made = learner("world model", spaces.Discrete(3), warmup=0, learning_rate=1e-2)
     losses = [update(made, seed)["loss"].item() for seed in range(30)]
