@@ -1,10 +1,9 @@
-"""Golden: symlog, two-hot, categorical, norms, linears, bounded normal."""
+"""Golden: symlog, two-hot, categorical, norms, linears."""
 
 import pytest
 import torch
 from torch import nn
 
-from dreamctl.nn.actions import BoundedNormal
 from dreamctl.nn.blocks import MLP, NORM_EPS, BlockLinear, Linear, symexp, symlog
 from dreamctl.nn.distributions import OneHot, TwoHot, one_hot, symexp_bins
 from dreamctl.world_model.kl import BalancedKL
@@ -142,18 +141,3 @@ def test_initial_weights_have_the_official_spread(golden: Golden, layer: str) ->
     assert weight.abs().max() >= 0.99 * limit
     # Cutting a normal at two standard deviations leaves 0.8796 of its spread.
     assert weight.std().item() == pytest.approx(0.8796 * before, rel=0.02)
-
-
-def test_bounded_normal(golden: Golden) -> None:
-    data = golden("bounded_normal")
-    kind = BoundedNormal(float(data["in.minstd"]), float(data["in.maxstd"]))
-    for what in ("logp", "entropy"):
-        mean_raw, std_raw = double(data["in.mean_raw"]), double(data["in.std_raw"])
-        normal = kind.distribution(torch.cat([mean_raw, std_raw], -1))
-        check(normal.mean, data["out.mean"])
-        check(normal.std, data["out.std"])
-        value = normal.log_prob(torch.from_numpy(data["in.action"]).double()) if what == "logp" else normal.entropy()
-        check(value, data[f"out.{what}"])
-        (value * torch.from_numpy(data["in.g"])).sum().backward()
-        check(mean_raw.grad if mean_raw.grad is not None else torch.zeros_like(mean_raw), data[f"out.d{what}_dmean_raw"])
-        check(std_raw.grad, data[f"out.d{what}_dstd_raw"])
