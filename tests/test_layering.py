@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "replay": {"core"},
     "envs": {"core"},
     "video": {"core"},
-    "nn": set(),
+    "nn": {"core"},
     "core": set(),
     # The package itself: `dreamctl.load`, and `python -m dreamctl`.
     "__init__": {"stages"},
