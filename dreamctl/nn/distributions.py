@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Protocol, Self
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +51,26 @@ class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def backward(_: object, grad: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
         return None, grad
+
+
+class LatentDistribution(Protocol):
+    """What is believed of a stochastic state; only two of the same class are compared."""
+
+    @property
+    def mode(self) -> Tensor:
+        """The likeliest value, (..., *event)."""
+
+    def sample(self, noise: Tensor, draw: Draw = ...) -> Tensor:
+        """A value (..., *event) that carries gradients to the parameters."""
+
+    def entropy(self) -> Tensor:
+        """In nats, (...)."""
+
+    def kl(self, other: Self) -> Tensor:
+        """KL(self || other) in nats, (...)."""
+
+    def detach(self) -> Self:
+        """The same distribution, constant."""
 
 
 class OneHot:
@@ -119,8 +140,8 @@ class Normal:
         """The mean, (..., A)."""
         return self.mean
 
-    def sample(self, noise: Tensor) -> Tensor:
-        """mean + std · noise, (..., A); `noise` is standard normal."""
+    def sample(self, noise: Tensor, draw: Draw = inverse_cdf) -> Tensor:  # noqa: ARG002
+        """mean + std · noise, (..., A), gradients flow into both; `noise` is standard normal, `draw` is for choices."""
         return torch.addcmul(self.mean, self.std, noise)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -131,6 +152,18 @@ class Normal:
     def entropy(self) -> Tensor:
         """In nats, summed over A, (...)."""
         return (self.std.log() + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+
+    def kl(self, other: "Normal") -> Tensor:
+        """KL(self || other) in nats, summed over A, (...).
+
+        ½ [(σ/σ')² + (μ' - μ)²/σ'² + 2 ln σ' - 2 ln σ - 1]
+        """
+        ratio, distance = self.std / other.std, (other.mean - self.mean) / other.std
+        return (0.5 * (ratio.square() + distance.square() - 1) - ratio.log()).sum(-1)
+
+    def detach(self) -> "Normal":
+        """The same distribution, constant."""
+        return Normal(self.mean.detach(), self.std.detach())
 
 
 class Bernoulli:
@@ -159,6 +192,13 @@ def symexp_bins(count: int, limit: float = 20.0) -> Tensor:
     grid = torch.linspace(-limit, 0, (count + 1) // 2, dtype=torch.float64)
     half = -torch.expm1(-grid)
     return torch.cat([half, -half[: count // 2].flip(0)])
+
+
+@lru_cache
+def even_bins(count: int, limit: float = 20.0) -> Tensor:
+    """`count` bins, evenly spaced on ±limit, exactly antisymmetric, float64."""
+    bins = torch.linspace(-limit, limit, count, dtype=torch.float64)
+    return (bins - bins.flip(0)) / 2
 
 
 @dataclass(frozen=True)

@@ -22,3 +22,11 @@ class Head(nn.Module):
         """Raw numbers, to be read by a kind's `distribution`."""
         hidden = self.mlp(features)
         return torch.cat([out(hidden) for out in self.out], -1) if len(self.out) > 1 else self.out[0](hidden)
+
+
+class NoHead(nn.Module):
+    """The head of a quantity that takes no numbers; (..., F) -> (..., 0)."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """No numbers."""
+        return features[..., :0]

@@ -1,6 +1,6 @@
 """Dreams that begin where something real happened: where they start, who acts, when they end, what they look like."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +19,8 @@ from dreamctl.core.tensors import LatentState, Rollout
 from dreamctl.replay.reader import Replay
 from dreamctl.stages.agent import load_actor_critic, load_world_model
 from dreamctl.stages.compute import Compute, generator, set_up
+from dreamctl.stages.encoding import decoded, encoded
 from dreamctl.stages.experiment import ImagineConfig, recorded
-from dreamctl.stages.policy import flat_vectors
 from dreamctl.world_model.model import WorldModel
 
 ALIVE = 0.5
@@ -127,12 +127,12 @@ def _dream(dreamer: Dreamer, start: Start, config: ImagineConfig, kind: str, num
 def _observe(dreamer: Dreamer, rows: Episode, context: int, noise: Tensor) -> LatentState:
     """Posterior states (1, context, ·) of the first rows."""
     codec, model, device = ActionCodec(dreamer.spec.action), dreamer.world_model, dreamer.compute.device
-    vectors = {name: torch.from_numpy(flat_vectors(column[:context], 1, context)).to(device) for name, column in rows.observation.items()}
+    observation = encoded(dreamer.spec, {name: column[None, :context] for name, column in rows.observation.items()}, device)
     actions = torch.from_numpy(codec.encode(rows.action[:context])).to(device)
     previous = torch.cat([torch.zeros_like(actions[:1]), actions[:-1]]).unsqueeze(0)
     first = torch.zeros(1, context, dtype=torch.bool, device=device)
     first[:, 0] = True
-    embedding = model.encoder(model.scaler(vectors))
+    embedding = model.encoder(model.scaler(observation))
     return model.rssm.observe(model.rssm.initial(1, embedding), embedding, previous, first, noise=noise)[0]
 
 
@@ -162,7 +162,6 @@ def _given_actions(codec: ActionCodec, start: Start, config: ImagineConfig, kind
         UsageError: the constant action or the file does not fit the space.
         InputError: the file cannot be read.
     """
-    shape = codec.zeros(1).shape
     if kind == "recorded":
         return start.rows.action[config.context - 1 :]
     if kind == "random":
@@ -171,31 +170,46 @@ def _given_actions(codec: ActionCodec, start: Start, config: ImagineConfig, kind
         lanes = np.ones(horizon, np.bool_)
         return RandomPolicy(_spec_of(codec), seed + start.source[1]).act({}, lanes)
     if kind == "constant":
-        values = np.array(config.action, np.float32)
-        if values.size != int(np.prod(shape)):
-            raise UsageError(f"imagine.action: holds {values.size} numbers, wanted {int(np.prod(shape))}")
-        return _within(codec, values.reshape(shape), "imagine.action")
+        values = np.array([config.action], np.float64)
+        if values.size != codec.flat_size:
+            raise UsageError(f"imagine.action: holds {values.size} numbers, wanted {codec.flat_size}")
+        return _within(codec, codec.flat_columns(values), "imagine.action")
     try:
         actions: Array = np.load(config.file, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise InputError(f"imagine.file={config.file}: cannot be read as .npy: {error}") from error
-    if actions.shape[1:] != shape[1:] or len(actions) < horizon:
-        raise UsageError(f"imagine.file={config.file}: has shape {actions.shape}, wanted at least {(horizon, *shape[1:])}")
-    return _within(codec, actions, f"imagine.file={config.file}")
+    columns = _file_columns(codec, actions)
+    if columns is None or len(actions) < horizon:
+        found = f"{actions.dtype.names} {actions.shape}" if actions.dtype.names else f"{actions.shape}"
+        wanted = f"{(horizon, codec.flat_size)}, or the fields {', '.join(codec.leaves)}" if codec.nested else f"{(horizon, *codec.shape)}"
+        raise UsageError(f"imagine.file={config.file}: has shape {found}, wanted at least {wanted}")
+    return _within(codec, columns, f"imagine.file={config.file}")
 
 
-def _within(codec: ActionCodec, actions: Array, where: str) -> Array:
-    """The actions in the dtype they are stored in.
+def _file_columns(codec: ActionCodec, actions: Array) -> dict[str, Array] | None:
+    """The leaves of actions given in the stored form, or a nested one as rows of all its numbers; None where they do not fit."""
+    if not codec.nested:
+        return {"action": actions} if actions.ndim and actions.shape[1:] == codec.shape else None
+    if actions.dtype.names is None:
+        return codec.flat_columns(actions) if actions.shape[1:] == (codec.flat_size,) else None
+    if set(actions.dtype.names) != set(codec.leaves) or actions.ndim != 1:
+        return None
+    columns = codec.columns(actions)
+    return columns if all(columns[name].shape[1:] == leaf.shape for name, leaf in codec.leaves.items()) else None
+
+
+def _within(codec: ActionCodec, columns: Mapping[str, Array], where: str) -> Array:
+    """The actions as they are stored.
 
     Raises:
-        UsageError: one of them is not finite, or no choice that there is.
+        UsageError: a number is not finite, or no choice that there is.
     """
-    known = np.isfinite(actions) if actions.dtype.kind in "iuf" else np.zeros(actions.shape, np.bool_)
-    if codec.discrete and known.all():
-        known = np.isin(actions, codec.decode(np.eye(codec.size, dtype=np.float32)))
-    if not known.all():
-        raise UsageError(f"{where}: holds {actions[~known].flat[0]}, wanted actions in {codec.space}")
-    return actions.astype(codec.zeros(1).dtype)
+    for name, leaf in codec.leaves.items():
+        column = columns[name]
+        wrong = leaf.outside(column) if column.dtype.kind in "iufb" else np.ones(column.shape, np.bool_)
+        if wrong.any():
+            raise UsageError(f"{where}: holds {column[wrong].flat[0]}, wanted actions in {codec.space}")
+    return codec.from_columns(columns)
 
 
 def _spec_of(codec: ActionCodec) -> TaskSpec:
@@ -208,7 +222,7 @@ def _as_episode(
     """Context rows as the model reconstructs them, then the dream, cut where it ends; truth beside both as far as it goes."""
     model, context = dreamer.world_model, config.context
     state = LatentState(torch.cat([seen.h, rollout.state.h[:, 1:]], 1), torch.cat([seen.z, rollout.state.z[:, 1:]], 1))
-    alive = (model.continues(state.features).prob[0] / model.discount).clamp_max(1.0)
+    alive = model.survival(state.features)[0]
     rows, ended = _length(alive, context, config, noise)
     codec, real = ActionCodec(dreamer.spec.action), start.rows
     action = np.concatenate([real.action[: context - 1], codec.decode(rollout.action[0].cpu().numpy())])[:rows].copy()
@@ -241,12 +255,7 @@ def _as_episode(
 
 def _pictures(dreamer: Dreamer, state: LatentState, rows: int) -> dict[str, Array]:
     """What the states look like, in environment units and the dtype of the space."""
-    decoded = dreamer.world_model.reconstruct(LatentState(state.h[0, :rows], state.z[0, :rows]))
-    spaces = dreamer.spec.observation
-    return {
-        name: vectors.cpu().numpy().reshape(rows, *(spaces[name].shape or ())).astype(spaces[name].dtype)
-        for name, vectors in decoded.items()
-    }
+    return decoded(dreamer.spec, dreamer.world_model.reconstruct(LatentState(state.h[0, :rows], state.z[0, :rows])))
 
 
 def _length(alive: Tensor, context: int, config: ImagineConfig, noise: torch.Generator) -> tuple[int, bool]:

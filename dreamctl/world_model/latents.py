@@ -1,13 +1,15 @@
 """Kinds of stochastic state: how many numbers a network emits for it and how to read them."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from dreamctl.core.limits import Count, Share
-from dreamctl.nn.distributions import OneHot
+from dreamctl.core.limits import Count, Share, Within
+from dreamctl.nn.distributions import Normal, OneHot, full_precision
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class CategoricalLatent:
     Attributes:
         groups: S.
         classes: C.
-        unimix: share of the uniform distribution.
+        unimix: share of the uniform distribution; 0 in DreamerV2.
     """
 
     kind: ClassVar[str] = "categorical"
@@ -44,4 +46,38 @@ class CategoricalLatent:
         return torch.rand(*shape, self.groups, generator=generator, device=generator.device)
 
 
-Latent = CategoricalLatent
+@dataclass(frozen=True)
+class GaussianLatent:
+    """A diagonal normal; a network emits means, then raw standard deviations s (Dreamer, recurrent state-space model).
+
+        softplus: σ = ln(1 + exp(s)) + min_std          sigmoid: σ = 2 / (1 + exp(-s/2)) + min_std
+
+    Attributes:
+        size: Z.
+        min_std: least standard deviation.
+        std: link from s to σ; `softplus` as in Dreamer, `sigmoid` as in DreamerV2 and the first DreamerV3.
+    """
+
+    kind: ClassVar[str] = "gaussian"
+    size: Count = 32
+    min_std: Annotated[float, Within(1e-8)] = 0.1
+    std: Literal["softplus", "sigmoid"] = "softplus"
+
+    @property
+    def param_size(self) -> int:
+        """Numbers a network emits."""
+        return 2 * self.size
+
+    def distribution(self, params: Tensor) -> Normal:
+        """(..., 2Z), means first -> a distribution over (..., Z)."""
+        mean, raw = full_precision(params).chunk(2, -1)
+        return Normal(mean, STD_LINKS[self.std](raw) + self.min_std)
+
+    def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """Standard normal, (*shape, Z)."""
+        return torch.randn(*shape, self.size, generator=generator, device=generator.device)
+
+
+STD_LINKS: Mapping[str, Callable[[Tensor], Tensor]] = {"softplus": F.softplus, "sigmoid": lambda raw: 2 * torch.sigmoid(raw / 2)}
+
+Latent = CategoricalLatent | GaussianLatent

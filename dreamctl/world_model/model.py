@@ -12,10 +12,11 @@ from dreamctl.core.experience import TaskSpec
 from dreamctl.core.limits import Count, Natural, Weight, Within
 from dreamctl.core.tensors import Batch, LatentState, Rollout
 from dreamctl.nn.convolutions import Convolutions, PooledConvolutions
-from dreamctl.nn.distributions import Bernoulli, Draw, inverse_cdf
-from dreamctl.nn.heads import Head
+from dreamctl.nn.distributions import Draw, LatentDistribution, inverse_cdf
+from dreamctl.nn.heads import Head, NoHead
 from dreamctl.nn.scalars import ScalarOutput, SymexpTwoHot
 from dreamctl.nn.style import LayerStyle
+from dreamctl.world_model.continues import ContinueOutput, SoftContinue
 from dreamctl.world_model.decoder import Decoder, DecoderConfig
 from dreamctl.world_model.encoder import Encoder, EncoderConfig
 from dreamctl.world_model.inputs import Inputs
@@ -57,7 +58,8 @@ class WorldModelConfig:
         vectors: scaling of vector observations.
         convolutions: kind of the stages between an image and the dense layers, the same on the way in and out.
         reward_output: kind of the predicted reward.
-        horizon: 1 / (1 - γ); the continue label is (1 - terminated) γ, so a predicted continue probability holds the discount.
+        continue_output: kind of the predicted continuation.
+        horizon: 1 / (1 - γ).
     """
 
     rssm: RSSMConfig = field(default_factory=RSSMConfig)
@@ -71,6 +73,7 @@ class WorldModelConfig:
     reward_predictor: PredictorConfig = field(default_factory=lambda: PredictorConfig(scale=0.0))
     reward_output: ScalarOutput = field(default_factory=SymexpTwoHot)
     continue_predictor: PredictorConfig = field(default_factory=PredictorConfig)
+    continue_output: ContinueOutput = field(default_factory=SoftContinue)
     loss_scales: LossScales = field(default_factory=LossScales)
     horizon: Annotated[float, Within(2)] = 333.0
 
@@ -95,10 +98,10 @@ class WorldModel(nn.Module):
         self.state_size = recurrent + latent
         self.scaler = VectorScaler(config.vectors, inputs.numbers)
         self.encoder = Encoder(config.encoder, inputs, stages, style)
-        self.rssm = RSSM(config.rssm, config.latent, self.encoder.size, ActionCodec(spec.action).size)
+        self.rssm = RSSM(config.rssm, config.latent, self.encoder.size, ActionCodec(spec.action).size, style=style)
         self.decoder = Decoder(config.decoder, inputs, recurrent, latent, convolutions=stages, style=style)
         self.reward_predictor = _predictor(config.reward_predictor, self.state_size, config.reward_output.param_size, style)
-        self.continue_predictor = _predictor(config.continue_predictor, self.state_size, 1, style)
+        self.continue_predictor = _predictor(config.continue_predictor, self.state_size, config.continue_output.param_size, style)
 
     @property
     def discount(self) -> float:
@@ -124,23 +127,27 @@ class WorldModel(nn.Module):
         The scalars are the entropies of posterior and prior and the KL between them, in nats, before free nats and scales.
         """
         config, scales, features = self.config, self.config.loss_scales, observed.state.features
-        posterior = config.latent.distribution(observed.posterior)
-        prior = config.latent.distribution(self.rssm.prior(observed.state.h))
+        posterior: LatentDistribution = config.latent.distribution(observed.posterior)
+        prior: LatentDistribution = config.latent.distribution(self.rssm.prior(observed.state.h))
         reward = config.reward_output.distribution(self.reward_predictor(features))
-        label = (~batch.terminated).to(features.dtype) * self.discount
+        continues = config.continue_output.losses(self.continue_predictor(features), batch.terminated, self.discount)
         reconstruction = self.decoder.losses(self.decoder(observed.state), observed.scaled)
         terms = {name: scales.observation * loss for name, loss in reconstruction.items()}
         terms["reward"] = scales.reward * reward.loss(batch.reward)
-        terms["continue"] = scales.continues * self.continues(features).loss(label)
+        terms |= {name: scales.continues * loss for name, loss in continues.items()}
         terms |= config.kl(posterior, prior)
         assert all(term.shape == batch.reward.shape for term in terms.values()), "every loss term is (B, T)"
         with torch.no_grad():
             entropies = {"posterior_entropy": posterior.entropy().mean(), "prior_entropy": prior.entropy().mean()}
             return terms, {"kl": posterior.kl(prior).mean(), **entropies}
 
-    def continues(self, features: Tensor) -> Bernoulli:
-        """The continue probability, discount inside, of features (..., F)."""
-        return Bernoulli(self.continue_predictor(features).squeeze(-1))
+    def survival(self, features: Tensor) -> Tensor:
+        """The predicted probability that the episode goes on, without the discount, of features (..., F), (...)."""
+        return self.config.continue_output.survival(self.continue_predictor(features), self.discount)
+
+    def continue_prob(self, features: Tensor) -> Tensor:
+        """The same with the discount, (...): how much of what follows counts."""
+        return self.config.continue_output.continue_prob(self.continue_predictor(features), self.discount)
 
     def imagine(
         self,
@@ -163,7 +170,8 @@ class WorldModel(nn.Module):
         state, action = self.rssm.imagine(start, policy, horizon, noise=noise, draw=draw)
         features = state.features
         reward = self.config.reward_output.distribution(self.reward_predictor(features)).mean
-        return Rollout(state, action, reward, self.continues(features).prob, discount=1.0)
+        divisor = self.config.continue_output.divisor(self.discount)
+        return Rollout(state, action, reward, self.continue_prob(features), discount=divisor)
 
     def reconstruct(self, state: LatentState) -> dict[str, Tensor]:
         """What the states (..., ·) look like.
@@ -175,5 +183,5 @@ class WorldModel(nn.Module):
         return {name: self.scaler.unscale(name, mean) for name, mean in means.items()}
 
 
-def _predictor(config: PredictorConfig, features: int, size: int, style: LayerStyle) -> Head:
-    return Head(features, size, layers=config.layers, units=config.units, scale=config.scale, style=style)
+def _predictor(config: PredictorConfig, features: int, size: int, style: LayerStyle) -> Head | NoHead:
+    return NoHead() if size == 0 else Head(features, size, layers=config.layers, units=config.units, scale=config.scale, style=style)

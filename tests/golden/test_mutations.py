@@ -17,9 +17,10 @@ from dreamctl.nn.actions import BoundedNormal
 from dreamctl.nn.distributions import OneHot, TwoHot
 from dreamctl.nn.optim import LaPropOptimizer, clip_by_norm_ratio
 from dreamctl.nn.style import RMSNorm
+from dreamctl.world_model.cells import BlockSequence, within_one
+from dreamctl.world_model.continues import SoftContinue
 from dreamctl.world_model.kl import BalancedKL
-from dreamctl.world_model.model import WorldModel
-from dreamctl.world_model.rssm import RSSM, SequenceModel
+from dreamctl.world_model.rssm import RSSM
 from tests.conftest import Golden
 from tests.golden import test_primitives, test_returns, test_train_steps, test_world_model
 from tests.golden.report import REPORT
@@ -68,21 +69,21 @@ MISTAKES = {
     "RMSNorm eps 1e-5": Mistake([(RMSNorm.module, "eps=self.eps", "eps=1e-5")], sequence_model),
     "gate order update,reset,cand": Mistake(
         [
-            (SequenceModel.forward, "reset, candidate, update = gates", "update, reset, candidate = gates"),
-            (SequenceModel.weights, "update[:, :, 2]", "update[:, :, 0]"),
+            (BlockSequence.forward, "reset, candidate, update = gates", "update, reset, candidate = gates"),
+            (BlockSequence.weights, "update[:, :, 2]", "update[:, :, 0]"),
         ],
         sequence_model,
     ),
     "gates split globally not per block": Mistake(
         [
-            (SequenceModel.forward, "gates.chunk(3, -1)", "map(self._chunk, gates.transpose(0, 1).flatten(1).chunk(3, -1))"),
-            (SequenceModel.weights, "update[:, :, 2]", "update.view(-1)[2 * self.size :]"),
+            (BlockSequence.forward, "gates.chunk(3, -1)", "map(self._chunk, gates.transpose(0, 1).flatten(1).chunk(3, -1))"),
+            (BlockSequence.weights, "update[:, :, 2]", "update.view(-1)[2 * self.size :]"),
         ],
         sequence_model,
     ),
-    "no -1 update bias": Mistake([(SequenceModel.weights, "= UPDATE_BIAS", "= 0.0")], sequence_model),
-    "update gate keeps old": Mistake([(SequenceModel.forward, "lerp(h, candidate,", "lerp(candidate, h,")], sequence_model),
-    "no action clip": Mistake([(SequenceModel.action_inputs, "action.detach().abs().clamp_min(1.0)", "1.0")], sequence_model),
+    "no -1 update bias": Mistake([(BlockSequence.weights, "= UPDATE_BIAS", "= 0.0")], sequence_model),
+    "update gate keeps old": Mistake([(BlockSequence.forward, "lerp(h, candidate,", "lerp(candidate, h,")], sequence_model),
+    "no action clip": Mistake([(within_one, "action.detach().abs().clamp_min(1.0)", "1.0")], sequence_model),
     "prev action not masked at reset": Mistake(
         [(RSSM.observe, "prev_action.transpose(0, 1) * keep", "prev_action.transpose(0, 1)")], observe
     ),
@@ -115,7 +116,7 @@ MISTAKES = {
         optimizer,
     ),
     "warm-up (t+1)/W": Mistake([(LaPropOptimizer._step, "(step - 1) / config.warmup", "step / config.warmup")], optimizer),
-    "contdisc label hard": Mistake([(WorldModel.losses, ".to(features.dtype) * self.discount", ".to(features.dtype)")], three_updates),
+    "contdisc label hard": Mistake([(SoftContinue.losses, ".to(params.dtype) * discount", ".to(params.dtype)")], three_updates),
 }
 
 

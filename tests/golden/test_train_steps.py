@@ -11,6 +11,7 @@ from dreamctl.core.tensors import Batch, LatentState
 from dreamctl.nn.distributions import one_hot
 from dreamctl.nn.optim import LaProp
 from dreamctl.stages.learner import Learner, Noise
+from dreamctl.world_model.cells import BlockGRU
 from dreamctl.world_model.decoder import DecoderConfig
 from dreamctl.world_model.encoder import EncoderConfig
 from dreamctl.world_model.kl import BalancedKL
@@ -35,7 +36,7 @@ def build(data: Data) -> Learner:
     vector, action = data["s0.in.vec"].shape[-1], data["s0.in.action"].shape[-1]
     spec = TaskSpec({"vec": spaces.Box(-np.inf, np.inf, (vector,))}, spaces.Box(-1, 1, (action,)), "golden", "train_steps")
     config = WorldModelConfig(
-        rssm=RSSMConfig(blocks * chunk, data["w.dyn.dynin0.bias"].size, blocks),
+        rssm=RSSMConfig(blocks * chunk, data["w.dyn.dynin0.bias"].size, BlockGRU(blocks)),
         latent=CategoricalLatent(groups, classes),
         kl=BalancedKL(1.0, 0.1, 1.0),
         encoder=EncoderConfig(layers(data, "enc.mlp"), data["w.enc.mlp0.bias"].size),

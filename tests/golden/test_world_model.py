@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from dreamctl.core.tensors import LatentState
-from dreamctl.nn.actions import BoundedNormal, CategoricalAction
 from dreamctl.nn.distributions import Bernoulli, one_hot
 from dreamctl.nn.heads import Head
 from dreamctl.nn.scalars import SymexpTwoHot
+from dreamctl.world_model.cells import BlockGRU, BlockSequence
 from dreamctl.world_model.kl import BalancedKL
 from dreamctl.world_model.latents import CategoricalLatent
 from dreamctl.world_model.model import WorldModelConfig
-from dreamctl.world_model.rssm import RSSM, RSSMConfig, SequenceModel
+from dreamctl.world_model.rssm import RSSM, RSSMConfig
 from tests.conftest import Golden
 from tests.golden.names import check, check_parameters, double, load_weights, nest
 
@@ -25,14 +25,20 @@ def given(probs: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
 
 
 def rssm_config(data: Data) -> tuple[RSSMConfig, CategoricalLatent]:
-    config = RSSMConfig(int(data["cfg.deter"]), int(data["cfg.hidden"]), int(data["cfg.blocks"]), int(data["cfg.imglayers"]))
+    cell = BlockGRU(int(data["cfg.blocks"]))
+    config = RSSMConfig(int(data["cfg.deter"]), int(data["cfg.hidden"]), cell, int(data["cfg.imglayers"]))
     return config, CategoricalLatent(int(data["cfg.stoch"]), int(data["cfg.classes"]), float(data["cfg.unimix"]))
+
+
+def sequence_model(data: Data) -> BlockSequence:
+    config, latent = rssm_config(data)
+    sizes = config.recurrent, config.units, latent.size, data["in.action"].shape[-1]
+    return BlockSequence(*sizes, blocks=int(data["cfg.blocks"]))
 
 
 def test_sequence_model(golden: Golden) -> None:
     data = golden("gru")
-    config, latent = rssm_config(data)
-    model = SequenceModel(config, latent.size, data["in.action"].shape[-1]).double()
+    model = sequence_model(data).double()
     root = nest("world_model.rssm.sequence_model", model)
     load_weights(root, data)
     h, stoch, action = double(data["in.h0"]), double(data["in.stoch"]), double(data["in.action"])
@@ -123,8 +129,7 @@ def test_reward_and_continue_heads(golden: Golden) -> None:
 
 def test_weights_outside_the_map_are_noticed(golden: Golden) -> None:
     data = golden("gru")
-    config, latent = rssm_config(data)
-    model = SequenceModel(config, latent.size, data["in.action"].shape[-1])
+    model = sequence_model(data)
     missing = {key: value for key, value in data.items() if "dyngru" not in key}
     with pytest.raises(AssertionError, match="not in the fixture"):
         load_weights(nest("world_model.rssm.sequence_model", model), missing)

@@ -9,7 +9,7 @@ from dreamctl.stages.experiment import recorded, resolve
 REFUSED = {
     "replay.batch_size=0": "replay.batch_size: found 0, wanted at least 1",
     "replay.batch_length=1": "replay.batch_length: found 1, wanted at least 2",
-    "world_model.rssm.blocks=5": "world_model.rssm: recurrent=2048 does not divide into blocks=5; make it a multiple",
+    "world_model.rssm.cell.blocks=5": "world_model.rssm: recurrent=2048 does not divide into blocks=5; make it a multiple",
     "world_model.latent.groups=0": "world_model.latent.groups: found 0, wanted at least 1",
     "world_model.latent.unimix=2": "world_model.latent.unimix: found 2.0, wanted 0 to 1",
     "world_model.horizon=0": "world_model.horizon: found 0.0, wanted at least 2",

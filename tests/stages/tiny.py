@@ -18,7 +18,7 @@ TINY = {
     "collect": {"steps": 400, "seal_steps": 64},
     "replay": {"batch_size": 4, "batch_length": 8},
     "world_model": {
-        "rssm": {"recurrent": 16, "units": 8, "blocks": 4, "prior_layers": 1},
+        "rssm": {"recurrent": 16, "units": 8, "cell": {"blocks": 4}, "prior_layers": 1},
         "latent": {"groups": 4, "classes": 4},
         "encoder": SMALL,
         "decoder": SMALL,

@@ -8,6 +8,7 @@ from gymnasium import Space, spaces
 
 from dreamctl.core.experience import TaskSpec
 from dreamctl.core.tensors import Batch, LatentState
+from dreamctl.world_model.cells import BlockGRU
 from dreamctl.world_model.decoder import DecoderConfig
 from dreamctl.world_model.encoder import EncoderConfig
 from dreamctl.world_model.latents import CategoricalLatent
@@ -16,7 +17,7 @@ from dreamctl.world_model.rssm import RSSMConfig
 
 BOX, DISCRETE = spaces.Box(-1, 1, (2,), np.float32), spaces.Discrete(3)
 TINY = WorldModelConfig(
-    rssm=RSSMConfig(recurrent=16, units=8, blocks=4),
+    rssm=RSSMConfig(recurrent=16, units=8, cell=BlockGRU(blocks=4)),
     latent=CategoricalLatent(groups=3, classes=4),
     encoder=EncoderConfig(layers=1, units=8),
     decoder=DecoderConfig(layers=1, units=8),
@@ -42,7 +43,7 @@ def batch(model: WorldModel, size: int = 3, length: int = 5, seed: int = 0) -> B
     sizes = {name: sum(part.size for part in parts) for name, parts in model.decoder.parts.items()}
     return Batch(
         observation={name: torch.randn(size, length, width, generator=noise).double() for name, width in sizes.items()},
-        prev_action=torch.rand(size, length, model.rssm.sequence_model.from_action.linear.in_features, generator=noise).double(),
+        prev_action=torch.rand(size, length, model.rssm.sequence_model.action_size, generator=noise).double(),
         reward=torch.randn(size, length, generator=noise).double(),
         is_first=nowhere,
         is_last=nowhere,

@@ -104,7 +104,7 @@ def test_a_dream_predicts_what_its_states_say(space: object) -> None:
     assert rollout.action.shape == (3, 5, size)
     assert rollout.discount == 1
     features = rollout.state.features
-    torch.testing.assert_close(rollout.continue_prob, model.continues(features).prob)
+    torch.testing.assert_close(rollout.continue_prob, model.continue_prob(features))
     torch.testing.assert_close(rollout.reward, model.config.reward_output.distribution(model.reward_predictor(features)).mean)
 
 
@@ -142,7 +142,7 @@ def test_a_model_learns_one_batch_by_heart() -> None:
 
 def test_the_defaults_are_those_of_the_specification() -> None:
     config = WorldModelConfig()
-    assert (config.rssm.recurrent, config.rssm.units, config.rssm.blocks, config.rssm.prior_layers) == (2048, 256, 8, 2)
+    assert (config.rssm.recurrent, config.rssm.units, config.rssm.cell.blocks, config.rssm.prior_layers) == (2048, 256, 8, 2)
     assert (config.latent.groups, config.latent.classes, config.latent.unimix) == (32, 16, 0.01)
     assert (config.kl.dynamics, config.kl.representation, config.kl.free_nats) == (1.0, 0.1, 1.0)
     assert (config.encoder.layers, config.decoder.layers, config.reward_predictor.layers, config.continue_predictor.layers) == (3, 3, 1, 1)
