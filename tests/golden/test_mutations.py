@@ -14,15 +14,17 @@ import pytest
 from dreamctl.actor_critic.model import ActorCritic
 from dreamctl.actor_critic.returns import _backward, replay_return
 from dreamctl.nn.actions import BoundedNormal
+from dreamctl.nn.convolutions import ConvolutionStage, PooledConvolutions
 from dreamctl.nn.distributions import OneHot, TwoHot
 from dreamctl.nn.optim import LaPropOptimizer, clip_by_norm_ratio
 from dreamctl.nn.style import RMSNorm
 from dreamctl.world_model.cells import BlockSequence, within_one
 from dreamctl.world_model.continues import SoftContinue
+from dreamctl.world_model.images import ImageDecoder, ImageEncoder
 from dreamctl.world_model.kl import BalancedKL
 from dreamctl.world_model.rssm import RSSM
 from tests.conftest import Golden
-from tests.golden import test_primitives, test_returns, test_train_steps, test_world_model
+from tests.golden import test_observations, test_policies, test_primitives, test_returns, test_train_steps, test_world_model
 from tests.golden.report import REPORT
 
 GOLDEN_TEST = Callable[..., None]
@@ -43,10 +45,11 @@ class Mistake:
 
 sequence_model = test_world_model.test_sequence_model
 observe = partial(test_world_model.test_observe, case="rssm_cont")
+images = partial(test_observations.test_encoder_and_decoder, case="encdec_small")
 categorical = test_primitives.test_categorical
 dynamics_loss = partial(test_primitives.test_categorical_kl_loss, term="dynamics", short="dyn")
 two_hot = partial(test_primitives.test_two_hot, case="odd")
-bounded_normal = test_primitives.test_bounded_normal
+bounded_normal = test_policies.test_bounded_normal
 replay_returns = partial(test_returns.test_replay_return, case="d")
 imagination = partial(test_returns.test_imagination_loss, case="cont")
 replay_loss = test_returns.test_replay_loss
@@ -60,6 +63,13 @@ DISTANCES = "distance = (target - self.bins[below]).abs()\n    span = distance +
 DISTANCES_IN_SYMLOG_SPACE = (
     "low, x, high = (v.sign() * v.abs().log1p() for v in (self.bins[below], target, self.bins[above]))\n"
     "    distance = (x - low).abs()\n    span = distance + (high - x).abs()"
+)
+CONVOLVED = "F.conv2d(x, weight, bias, padding=self.kernel // 2)"
+STAGE = "return self.style.activate(self.norm(self.conv(x)))"
+STAGE_THAT_POOLS_LAST = (
+    "x, before = self.norm(self.conv(x)), x\n"
+    "    x = F.max_pool2d(x.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1) if x.shape[1] == before.shape[1] else x\n"
+    "    return self.style.activate(x)"
 )
 WEIGHT = "rollout.continue_prob.detach().cumprod(1)"
 WEIGHT_WITHOUT_THE_START = "torch.cat([torch.ones_like(rollout.reward[:, :1]), rollout.continue_prob.detach()[:, 1:]], 1).cumprod(1)"
@@ -90,6 +100,12 @@ MISTAKES = {
     "no unimix": Mistake([(OneHot.__init__, "self.unimix = unimix", "self.unimix = 0.0")], categorical),
     "free bits per group": Mistake([(BalancedKL.__call__, KL_TERM, KL_TERM_BY_GROUP)], dynamics_loss),
     "KL reversed": Mistake([(BalancedKL.__call__, "posterior.detach().kl(prior)", "prior.kl(posterior.detach())")], dynamics_loss),
+    "norm before pooling": Mistake(
+        [(PooledConvolutions.down, f"F.max_pool2d({CONVOLVED}, 2)", CONVOLVED), (ConvolutionStage.forward, STAGE, STAGE_THAT_POOLS_LAST)],
+        images,
+    ),
+    "encoder without -0.5": Mistake([(ImageEncoder.forward, "/ 255 - 0.5", "/ 255")], images),
+    "decoder space block transposed wrong": Mistake([(ImageDecoder.forward, ".permute(0, 2, 3, 1, 4)", ".permute(0, 2, 3, 4, 1)")], images),
     "std bias +2 missing": Mistake([(BoundedNormal.distribution, "std + 2.0", "std")], bounded_normal),
     "return uses r_i instead of r_{i+1}": Mistake([(_backward, "(reward +", "(reward.roll(1, 1) +")], replay_returns),
     "is_last cuts bootstrap": Mistake([(replay_return, "reward, continues,", "reward, continues * ~is_last,")], replay_returns),
