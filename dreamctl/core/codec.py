@@ -23,7 +23,7 @@ from gymnasium import spaces as gym_spaces
 from numpy.typing import NDArray
 
 from dreamctl.core.experience import Array
-from dreamctl.core.spaces import flat_spaces, nested_value, vector_size
+from dreamctl.core.spaces import flat_spaces, is_image, nested_value, vector_size
 
 Floats = NDArray[np.float32]
 
@@ -82,6 +82,11 @@ class NumberCodec:
         return np.dtype(np.float32)
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a value."""
+        return tuple(self.space.shape)
+
+    @property
     def bounded(self) -> NDArray[np.bool_]:
         """(size,): which numbers lie between two bounds."""
         low, high = self.space.low.ravel(), self.space.high.ravel()
@@ -89,19 +94,39 @@ class NumberCodec:
 
     def encode(self, value: Array) -> Floats:
         """(*lead, *shape) -> (*lead, size)."""
-        middle, half = self._affine
         flat = np.asarray(value, np.float32).reshape(*value.shape[: value.ndim - len(self.space.shape)], self.size)
-        return ((flat - middle) / half).astype(np.float32, copy=False) if self.scaled else flat
+        if not self.scaled:
+            return flat
+        middle, half = self._affine
+        return ((flat - middle) / half).astype(np.float32, copy=False)
 
     def decode(self, numbers: NDArray[np.floating]) -> Array:
         """(*lead, size) -> (*lead, *shape)."""
-        middle, half = self._affine
-        value = numbers * half + middle if self.scaled else numbers
-        return value.astype(np.float32).reshape(*numbers.shape[:-1], *self.space.shape)
+        if self.scaled:
+            middle, half = self._affine
+            numbers = numbers * half + middle
+        return numbers.astype(np.float32).reshape(*numbers.shape[:-1], *self.space.shape)
 
     def clip(self, value: Array) -> Array:
-        """(*lead, *shape) inside the bounds, in the space's own dtype."""
-        return np.asarray(np.clip(value, self.space.low, self.space.high), self.space.dtype)
+        """(*lead, *shape) inside the bounds, in the space's own dtype; whole numbers are the nearest ones."""
+        low, high, dtype = self.space.low, self.space.high, self.space.dtype
+        if dtype.kind == "f":
+            return np.asarray(np.clip(value, low, high), dtype)
+        # Bounds of 64-bit integers lie beyond what a float can tell apart: the greatest float inside is the last that converts.
+        last = 1.0 if dtype.kind == "b" else np.nextafter(256.0**dtype.itemsize / (2 if dtype.kind == "i" else 1), 0)
+        inside = np.clip(np.rint(value, dtype=np.float64), low.astype(np.float64), np.minimum(high.astype(np.float64), last))
+        return np.asarray(inside, dtype)
+
+    @property
+    def corners(self) -> tuple[Array, Array]:
+        """The least and the greatest value, 0 or what is nearest to it where a bound is infinite."""
+        low, high = self.space.low, self.space.high
+        inner = np.clip(np.zeros(self.shape), low, high)
+        return np.where(np.isfinite(low), low, inner), np.where(np.isfinite(high), high, inner)
+
+    def outside(self, value: Array) -> NDArray[np.bool_]:
+        """(*lead, *shape) -> which entries no environment could take: bounds are clipped to, so only what is not finite."""
+        return ~np.isfinite(value)
 
     def random(self, noise: np.random.Generator, lanes: int) -> Array:
         """(lanes, *shape): uniform between two bounds, standard normal where there is none."""
@@ -144,9 +169,15 @@ class ChoiceCodec:
         return sum(self.classes)
 
     @cached_property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[Choices, ...]:
         """A part for each run of entries with equally many classes."""
         return tuple(Choices(len(list(run)), classes) for classes, run in groupby(self.classes))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a value."""
+        assert self.space.shape is not None
+        return tuple(self.space.shape)
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
@@ -155,29 +186,40 @@ class ChoiceCodec:
 
     def encode(self, value: Array) -> Floats:
         """(*lead, *shape) -> (*lead, size); a value outside the space is all zeros: no choice at all."""
-        lead = value.shape[: value.ndim - len(self._shape)]
+        lead = value.shape[: value.ndim - len(self.shape)]
         index = np.asarray(value, np.int64).reshape(*lead, len(self.classes)) - self.start
         return np.asarray(np.repeat(index, self.classes, axis=-1) == self._class_of_number, np.float32)
 
     def decode(self, numbers: NDArray[np.floating]) -> Array:
         """(*lead, size) -> (*lead, *shape); the greatest number of each entry wins."""
-        groups = np.split(numbers, np.cumsum(self.classes)[:-1], axis=-1)
-        index = np.stack([group.argmax(-1) for group in groups], -1) + self.start
-        return np.asarray(index.reshape(*numbers.shape[:-1], *self._shape), self.dtype)
+        lead = numbers.shape[:-1]
+        runs = np.split(numbers, np.cumsum([part.size for part in self.parts])[:-1], axis=-1)
+        groups = [run.reshape(*lead, part.groups, part.classes) for run, part in zip(runs, self.parts, strict=True)]
+        index = np.concatenate([group.argmax(-1) for group in groups], -1) + self.start
+        return np.asarray(index.reshape(*lead, *self.shape), self.dtype)
 
     def clip(self, value: Array) -> Array:
-        """As it is, in the space's own dtype."""
-        return np.asarray(value, self.space.dtype)
+        """As it is, in the space's own dtype; a lone Discrete one as a scalar, which may be a key or an index."""
+        taken: Array = np.asarray(value, self.space.dtype)[()]
+        return taken
+
+    @property
+    def corners(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The first and the last choice of every entry."""
+        first = self.start.reshape(self.shape)
+        return first, first + np.array(self.classes).reshape(self.shape) - 1
+
+    def outside(self, value: Array) -> NDArray[np.bool_]:
+        """(*lead, *shape) -> which entries are no choice that there is."""
+        first, last = self.corners
+        number = cast("NDArray[np.float64]", value)
+        known: NDArray[np.bool_] = (number >= first) & (number <= last) & (np.floor(number) == number)
+        return ~known
 
     def random(self, noise: np.random.Generator, lanes: int) -> Array:
         """(lanes, *shape): every class of an entry is as likely as any other."""
         index = np.stack([noise.integers(start, start + n, lanes) for start, n in zip(self.start, self.classes, strict=True)], -1)
-        return np.asarray(index.reshape(lanes, *self._shape), self.dtype)
-
-    @property
-    def _shape(self) -> tuple[int, ...]:
-        assert self.space.shape is not None
-        return tuple(self.space.shape)
+        return np.asarray(index.reshape(lanes, *self.shape), self.dtype)
 
     @cached_property
     def _class_of_number(self) -> NDArray[np.int64]:
@@ -234,34 +276,54 @@ class ActionCodec:
         """Of the stored form."""
         if not self.nested:
             return self.leaves["action"].dtype
-        return np.dtype([(name, leaf.dtype, leaf.space.shape or ()) for name, leaf in self.leaves.items()])
+        return np.dtype([(name, leaf.dtype, leaf.shape) for name, leaf in self.leaves.items()])
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Of the stored form of one action."""
-        return () if self.nested else tuple(self.leaves["action"].space.shape or ())
+        return () if self.nested else self.leaves["action"].shape
+
+    def columns(self, action: Array) -> dict[str, Array]:
+        """Each leaf of a stored action, a view (..., *leaf shape)."""
+        fields = cast("NDArray[np.void]", action)
+        return {name: fields[name] for name in self.leaves} if self.nested else {"action": action}
+
+    def from_columns(self, columns: Mapping[str, Array]) -> Array:
+        """The stored action whose leaves these are, in the dtypes that are stored."""
+        name, leaf = next(iter(self.leaves.items()))
+        action = self.zeros(*columns[name].shape[: columns[name].ndim - len(leaf.shape)])
+        for name, column in self.columns(action).items():
+            column[...] = columns[name]
+        return action
+
+    def flat_columns(self, numbers: Array) -> dict[str, Array]:
+        """Each leaf of an action that is given as one row of all its stored numbers: (..., n) -> (..., *leaf shape), any dtype."""
+        ends = np.cumsum([vector_size(leaf.space) for leaf in self.leaves.values()])
+        pieces = np.split(numbers, ends[:-1], axis=-1)
+        lead = numbers.shape[:-1]
+        return {name: piece.reshape(*lead, *leaf.shape) for (name, leaf), piece in zip(self.leaves.items(), pieces, strict=True)}
+
+    @property
+    def flat_size(self) -> int:
+        """n: how many stored numbers an action is."""
+        return sum(vector_size(leaf.space) for leaf in self.leaves.values())
 
     def encode(self, action: Array) -> Floats:
         """Stored (..., *shape) -> (..., A); the stored zero of an action that no one takes may be no choice, then it is all zeros."""
-        if not self.nested:
-            return self.leaves["action"].encode(action)
-        return np.concatenate([leaf.encode(column) for leaf, column in self._columns(action)], -1)
+        parts = [self.leaves[name].encode(column) for name, column in self.columns(action).items()]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, -1)
 
     def decode(self, numbers: NDArray[np.floating]) -> Array:
         """(..., A) -> stored (..., *shape)."""
         if not self.nested:
             return self.leaves["action"].decode(numbers)
-        action = self.zeros(*numbers.shape[:-1])
         pieces = np.split(numbers, np.cumsum([leaf.size for leaf in self.leaves.values()])[:-1], axis=-1)
-        for (leaf, column), piece in zip(self._columns(action), pieces, strict=True):
-            column[...] = leaf.decode(piece)
-        return action
+        return self.from_columns({name: leaf.decode(piece) for (name, leaf), piece in zip(self.leaves.items(), pieces, strict=True)})
 
     def clip(self, action: Array) -> object:
         """Stored (..., *shape) -> what the environment takes: inside the bounds, in its own dtypes, nested as the space is."""
-        if not self.nested:
-            return self.leaves["action"].clip(action)
-        return nested_value(self.space, dict(zip(self.leaves, (leaf.clip(column) for leaf, column in self._columns(action)), strict=True)))
+        taken = {name: self.leaves[name].clip(column) for name, column in self.columns(action).items()}
+        return nested_value(self.space, taken, bare="action")
 
     def zeros(self, *lead: int) -> Array:
         """The stored form of an action that no one takes: (*lead, *shape) zeros."""
@@ -269,17 +331,11 @@ class ActionCodec:
 
     def random(self, noise: np.random.Generator, lanes: int) -> Array:
         """Stored (lanes, *shape): uniform, standard normal where a Box has no bound."""
-        if not self.nested:
-            return self.leaves["action"].random(noise, lanes)
-        action = self.zeros(lanes)
-        for leaf, column in self._columns(action):
-            column[...] = leaf.random(noise, lanes)
-        return action
+        return self.from_columns({name: leaf.random(noise, lanes) for name, leaf in self.leaves.items()})
 
-    def _columns(self, action: Array) -> list[tuple[LeafCodec, Array]]:
-        """Each leaf with its column, a view, of a structured array."""
-        fields = cast("NDArray[np.void]", action)
-        return [(leaf, fields[name]) for name, leaf in self.leaves.items()]
+    def outside(self, action: Array) -> dict[str, NDArray[np.bool_]]:
+        """Which entries of each leaf of a stored action are not finite, or no choice that there is."""
+        return {name: self.leaves[name].outside(column) for name, column in self.columns(action).items()}
 
 
 @dataclass(frozen=True)
@@ -308,8 +364,29 @@ class ObservationCodec:
         return self.leaf.encode(value)
 
     def decode(self, numbers: NDArray[np.floating]) -> Array:
-        """(..., size) -> (..., *shape), in the dtype of the space; the greatest number of each choice wins."""
+        """(..., size) -> (..., *shape), in the dtype of the space: the nearest whole number inside, the greatest of each choice."""
+        value = self.leaf.decode(numbers)
         assert self.space.dtype is not None
-        if self.space.dtype.kind in "iu" and isinstance(self.leaf, NumberCodec):
-            numbers = np.rint(np.clip(numbers, self.leaf.space.low.ravel(), self.leaf.space.high.ravel()))
-        return np.asarray(self.leaf.decode(numbers), self.space.dtype)
+        return np.asarray(value, self.space.dtype) if self.space.dtype.kind == "f" else np.asarray(self.leaf.clip(value))
+
+
+@dataclass(frozen=True)
+class ImageCodec:
+    """An image <-> the (..., height, width, channels) uint8 that a network reads, or the same in [0, 1] that it emits."""
+
+    space: gym_spaces.Box
+
+    def encode(self, value: Array) -> NDArray[np.uint8]:
+        """(..., *shape) -> (..., height, width, channels): two dimensions get a channel."""
+        lead = value.shape[: value.ndim - len(self.space.shape)]
+        return np.asarray(value, np.uint8).reshape(*lead, *self.space.shape[:2], -1)
+
+    def decode(self, numbers: NDArray[np.floating]) -> Array:
+        """(..., height, width, channels) in [0, 1] -> (..., *shape) uint8, the nearest."""
+        lead = numbers.shape[:-3]
+        return np.asarray(np.rint(np.clip(numbers, 0, 1) * 255), np.uint8).reshape(*lead, *self.space.shape)
+
+
+def observation_codec(space: Space[object]) -> ObservationCodec | ImageCodec:
+    """The codec of one observation."""
+    return ImageCodec(space) if is_image(space) and isinstance(space, gym_spaces.Box) else ObservationCodec(space)

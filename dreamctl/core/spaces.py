@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from gymnasium import Space
@@ -9,6 +10,9 @@ from gymnasium import spaces as gym_spaces
 
 from dreamctl.core.errors import EnvironmentFailure, InputError
 from dreamctl.core.experience import Array, TaskSpec
+
+LEARNED = (gym_spaces.Box, gym_spaces.Discrete, gym_spaces.MultiDiscrete, gym_spaces.MultiBinary)
+LEARNED_NAMES = "Box, Discrete, MultiDiscrete and MultiBinary"
 
 
 def space_to_json(space: Space[object]) -> str:
@@ -24,7 +28,7 @@ def space_from_json(text: str) -> Space[object]:
     """
     try:
         return _from_plain(json.loads(text))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AssertionError, AttributeError) as error:
         raise InputError(f"space JSON: not a space ({error}): {text[:80]}") from error
 
 
@@ -36,7 +40,7 @@ def spec_to_json(spec: TaskSpec) -> str:
             "task": spec.task,
             "action_repeat": spec.action_repeat,
             "options": dict(spec.options),
-            "observation": {name: _to_plain(space) for name, space in spec.observation.items()},
+            "observation": {name: _to_plain(space, short=True) for name, space in spec.observation.items()},
             "action": _to_plain(spec.action),
         },
         sort_keys=True,
@@ -59,7 +63,7 @@ def spec_from_json(text: str) -> TaskSpec:
             action_repeat=plain["action_repeat"],
             options=plain["options"],
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AssertionError, AttributeError) as error:
         raise InputError(f"task spec: not readable ({error}): {text[:80]}") from error
 
 
@@ -77,26 +81,30 @@ def spec_difference(found: TaskSpec, wanted: TaskSpec) -> str | None:
 
 
 def flat_spaces(space: Space[object], name: str = "", *, bare: str = "observation") -> dict[str, Space[object]]:
-    """Leaf spaces by name, nested keys joined by `/`, entries of a Tuple named as Minari names them; a space without leaves is `bare`."""
+    """Leaf spaces by name, nested keys joined by `/`, entries of a Tuple named as Minari names them; a space without leaves is `bare`.
+
+    Raises:
+        EnvironmentFailure: keys that are no text, or two leaves of one name.
+    """
     inside = _subspaces(space)
     if inside is None:
         return {name or bare: space}
-    below = {f"{name}/{key}" if name else key: part for key, part in inside.items()}
-    return {leaf: part for key, sub in below.items() for leaf, part in flat_spaces(sub, key).items()}
-
-
-def flat_values(space: Space[object], value: object, name: str = "", *, bare: str = "observation") -> dict[str, Array]:
-    """A value of `space` (batched or not) as the leaves that `flat_spaces` names."""
-    inside = _subspaces(space)
-    if inside is None:
-        return {name or bare: np.asarray(value)}
-    assert isinstance(value, Mapping | tuple | list)
-    values = value.values() if isinstance(value, Mapping) else value
-    parts = {key: value[key] for key in inside} if isinstance(value, Mapping) else dict(zip(inside, values, strict=True))
-    leaves: dict[str, Array] = {}
-    for key, sub in inside.items():
-        leaves |= flat_values(sub, parts[key], f"{name}/{key}" if name else key)
+    leaves: dict[str, Space[object]] = {}
+    for key, part in inside.items():
+        below = flat_spaces(part, f"{name}/{key}" if name else key)
+        twice = [leaf for leaf in below for there in leaves if f"{there}/".startswith(f"{leaf}/") or f"{leaf}/".startswith(f"{there}/")]
+        if twice:
+            raise EnvironmentFailure(f"{type(space).__name__} space: two entries are called {twice[0]!r}; rename one of them")
+        leaves |= below
     return leaves
+
+
+def flat_values(value: object, name: str = "", *, bare: str = "observation") -> dict[str, Array]:
+    """A value (batched or not) as the leaves that `flat_spaces` names: mappings and tuples are taken apart."""
+    inside = {f"_index_{i}": part for i, part in enumerate(value)} if isinstance(value, tuple) else value
+    if not isinstance(inside, Mapping):
+        return {name or bare: np.asarray(value)}
+    return {leaf: part for key, sub in inside.items() for leaf, part in flat_values(sub, f"{name}/{key}" if name else str(key)).items()}
 
 
 def nested_value(space: Space[object], leaves: Mapping[str, Array], name: str = "", *, bare: str = "observation") -> object:
@@ -108,10 +116,26 @@ def nested_value(space: Space[object], leaves: Mapping[str, Array], name: str = 
     return tuple(parts.values()) if isinstance(space, gym_spaces.Tuple) else parts
 
 
+def nested_space(leaves: Mapping[str, Space[object]]) -> Space[object]:
+    """The space whose leaves these are, as far as their names tell; a lone `observation` is bare."""
+    if list(leaves) == ["observation"]:
+        return leaves["observation"]
+    groups: dict[str, dict[str, Space[object]]] = {}
+    for name, space in leaves.items():
+        key, _, rest = name.partition("/")
+        groups.setdefault(key, {})[rest] = space
+    parts = {key: inside[""] if list(inside) == [""] else nested_space(inside) for key, inside in groups.items()}
+    entries = [f"_index_{i}" for i in range(len(parts))]
+    return gym_spaces.Tuple([parts[key] for key in entries]) if parts.keys() == set(entries) else gym_spaces.Dict(parts)
+
+
 def _subspaces(space: Space[object]) -> dict[str, Space[object]] | None:
-    """What a Dict or Tuple holds, by name; None for a leaf."""
+    """What a Dict or Tuple holds, by name, a Dict's keys sorted: a spec that was stored knows no other order; None for a leaf."""
     if isinstance(space, gym_spaces.Dict):
-        return {str(key): part for key, part in space.spaces.items()}
+        odd = [key for key in space.spaces if not isinstance(key, str) or not key]
+        if odd:
+            raise EnvironmentFailure(f"Dict space: key {odd[0]!r} is no name; use text")
+        return dict(sorted(space.spaces.items()))
     if isinstance(space, gym_spaces.Tuple):
         return {f"_index_{i}": part for i, part in enumerate(space.spaces)}
     return None
@@ -123,15 +147,30 @@ def check_supported(spec: TaskSpec) -> None:
     Raises:
         EnvironmentFailure: an observation or the action is of a kind that is not learned from.
     """
-    for name, space in spec.observation.items():
-        if not isinstance(space, gym_spaces.Box):
-            kind = type(space).__name__
-            raise EnvironmentFailure(f"{spec.name}: observation {name!r} is a {kind} space; Box vectors are learned from, wrap it")
-        if is_image(space):
-            raise EnvironmentFailure(f"{spec.name}: observation {name!r} is an image {space.shape}; vectors are learned from, wrap it")
-    if not isinstance(spec.action, gym_spaces.Box | gym_spaces.Discrete):
-        kind = type(spec.action).__name__
-        raise EnvironmentFailure(f"{spec.name}: the action is a {kind} space; Box and Discrete are acted in, wrap it")
+    action = flat_spaces(spec.action, bare="")
+    leaves = {f"observation {name!r}": space for name, space in spec.observation.items()}
+    leaves |= {f"action {name!r}" if name else "the action": space for name, space in action.items()}
+    for what, space in leaves.items():
+        if not isinstance(space, LEARNED):
+            raise EnvironmentFailure(f"{spec.name}: {what} is a {type(space).__name__} space; {LEARNED_NAMES} are learned from, wrap it")
+        if vector_size(space) == 0:
+            raise EnvironmentFailure(f"{spec.name}: {what} holds no numbers ({space}); leave it out")
+    for what, found in (("observation", spec.observation), ("action", action)):
+        if not found:
+            raise EnvironmentFailure(f"{spec.name}: the {what} space is empty; give it an entry")
+    _check_images(spec)
+
+
+def _check_images(spec: TaskSpec) -> None:
+    """Images of one observation are seen through one encoder, their channels one after another."""
+    images = [(name, space.shape) for name, space in spec.observation.items() if is_image(space)]
+    for name, shape in images[1:]:
+        first, wanted = images[0]
+        assert shape is not None
+        assert wanted is not None
+        if shape[:2] != wanted[:2]:
+            sizes = f"image {name!r} is {shape[0]}x{shape[1]}, {first!r} is {wanted[0]}x{wanted[1]}"
+            raise EnvironmentFailure(f"{spec.name}: {sizes}; resize them to one height and width")
 
 
 def is_image(space: Space[object]) -> bool:
@@ -145,28 +184,46 @@ def vector_size(space: Space[object]) -> int:
     return int(np.prod(space.shape, dtype=np.int64))
 
 
-def _to_plain(space: Space[object]) -> dict[str, object]:
-    if isinstance(space, gym_spaces.Box):
-        bounds = {"low": space.low.tolist(), "high": space.high.tolist()}
-        return {"type": "Box", "dtype": str(space.dtype), "shape": list(space.shape), **bounds}
-    if isinstance(space, gym_spaces.Discrete):
-        return {"type": "Discrete", "dtype": "int64", "start": int(space.start), "n": int(space.n)}
-    if isinstance(space, gym_spaces.Dict):
-        return {"type": "Dict", "subspaces": {key: _to_plain(sub) for key, sub in space.spaces.items()}}
-    raise EnvironmentFailure(f"{type(space).__name__} space: not supported; Box, Discrete and Dict are")
+def _to_plain(space: Space[object], *, short: bool = False) -> dict[str, object]:
+    """As Minari has it; `short` writes equal bounds of an image as one number."""
+    match space:
+        case gym_spaces.Box():
+            one = short and is_image(space)
+            bounds = {side: (bound.flat[0] if one and (bound == bound.flat[0]).all() else bound).tolist() for side, bound in _bounds(space)}
+            return {"type": "Box", "dtype": str(space.dtype), "shape": list(space.shape), **bounds}
+        case gym_spaces.Discrete():
+            return {"type": "Discrete", "dtype": "int64", "start": int(space.start), "n": int(space.n)}
+        case gym_spaces.MultiDiscrete():
+            return {"type": "MultiDiscrete", "dtype": str(space.dtype), "nvec": space.nvec.tolist(), "start": space.start.tolist()}
+        case gym_spaces.MultiBinary():
+            return {"type": "MultiBinary", "n": space.n if isinstance(space.n, int) else [int(n) for n in space.n]}
+        case gym_spaces.Dict():
+            return {"type": "Dict", "subspaces": {key: _to_plain(part, short=short) for key, part in space.spaces.items()}}
+        case gym_spaces.Tuple():
+            return {"type": "Tuple", "subspaces": [_to_plain(part, short=short) for part in space.spaces]}
+    raise EnvironmentFailure(f"{type(space).__name__} space: not supported; {LEARNED_NAMES}, Dict and Tuple are")
 
 
-def _from_plain(plain: Mapping[str, object]) -> Space[object]:
+def _bounds(space: gym_spaces.Box) -> list[tuple[str, Array]]:
+    return [("low", space.low), ("high", space.high)]
+
+
+def _from_plain(plain: Mapping[str, Any]) -> Space[object]:
     match plain["type"]:
         case "Box":
-            shape: tuple[int, ...] = tuple(plain["shape"])  # type: ignore[arg-type]
-            dtype = np.dtype(str(plain["dtype"]))
-            low, high = (np.array(plain[key], dtype).reshape(shape) for key in ("low", "high"))
-            return gym_spaces.Box(low, high, shape, dtype.type)  # type: ignore[arg-type]
+            shape, dtype = tuple(plain["shape"]), np.dtype(plain["dtype"])
+            bounds = (np.array(plain[side], dtype) for side in ("low", "high"))
+            low, high = (np.full(shape, bound) if bound.ndim == 0 else bound.reshape(shape) for bound in bounds)
+            return gym_spaces.Box(low, high, shape, dtype.type)
         case "Discrete":
-            return gym_spaces.Discrete(int(plain["n"]), start=int(plain["start"]))  # type: ignore[call-overload, no-any-return]
+            return gym_spaces.Discrete(int(plain["n"]), start=int(plain["start"]))
+        case "MultiDiscrete":
+            dtype = np.dtype(plain["dtype"])
+            return gym_spaces.MultiDiscrete(np.array(plain["nvec"], dtype), dtype.type, start=np.array(plain["start"], dtype))  # type: ignore[arg-type]
+        case "MultiBinary":
+            return gym_spaces.MultiBinary(plain["n"])
         case "Dict":
-            inside = plain["subspaces"]
-            assert isinstance(inside, Mapping)
-            return gym_spaces.Dict({key: _from_plain(sub) for key, sub in inside.items()})
+            return gym_spaces.Dict({key: _from_plain(part) for key, part in plain["subspaces"].items()})
+        case "Tuple":
+            return gym_spaces.Tuple([_from_plain(part) for part in plain["subspaces"]])
     raise ValueError(f"type {plain['type']!r}")

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 from gymnasium import Env
-from gymnasium import spaces as gym_spaces
 from gymnasium.utils.env_checker import check_env
 
+from dreamctl.core.codec import ActionCodec
 from dreamctl.core.config import to_plain
-from dreamctl.core.spaces import flat_spaces, flat_values, is_image
+from dreamctl.core.spaces import LEARNED, flat_spaces, flat_values, is_image
 from dreamctl.envs.discovery import build_suite
 from dreamctl.envs.lanes import task_spec
 from dreamctl.envs.suite import Drawing, Listing, Suite, make_env
@@ -110,7 +110,7 @@ def _observations_fit(subject: Subject) -> None:
         for step in range(SOME_STEPS):
             if not space.contains(observation):
                 raise Violation(f"step {step}: {observation} is not in {space}")
-            if not all(np.isfinite(value).all() for value in flat_values(space, observation).values()):
+            if not all(np.isfinite(value).all() for value in flat_values(observation).values()):
                 raise Violation(f"step {step}: {observation} is not finite")
             given.append((observation, deepcopy(observation)))
             observation, _, terminated, truncated, _ = env.step(env.action_space.sample())
@@ -156,14 +156,11 @@ def _seeds_differ(subject: Subject) -> None:
 
 def _extreme_actions_are_survived(subject: Subject) -> None:
     with subject.env() as env:
-        space = env.action_space
-        if isinstance(space, gym_spaces.Box):
-            extremes: list[object] = [bound for bound in (space.low, space.high) if np.isfinite(bound).all()]
-        elif isinstance(space, gym_spaces.Discrete):
-            extremes = [space.start, space.start + space.n - 1]
-        else:
-            raise NoOccasion(f"a {type(space).__name__} action")
-        for action in extremes:
+        if not all(isinstance(leaf, LEARNED) for leaf in flat_spaces(env.action_space).values()):
+            raise NoOccasion(f"a {type(env.action_space).__name__} action")
+        codec = ActionCodec(env.action_space)
+        corners = [codec.from_columns({name: leaf.corners[side] for name, leaf in codec.leaves.items()}) for side in (0, 1)]
+        for action in map(codec.clip, corners):
             env.reset(seed=0)
             observation, *_ = env.step(action)
             if not env.observation_space.contains(observation):
@@ -221,7 +218,7 @@ def _frames_are_pictures(subject: Subject) -> None:
         observation, _ = env.reset(seed=0)
         pictures: dict[str, object] = {"render()": env.render()}
         if isinstance(subject.suite, Drawing):
-            pictures["draw()"] = subject.suite.draw(env, flat_values(env.observation_space, observation))
+            pictures["draw()"] = subject.suite.draw(env, flat_values(observation))
     for what, picture in pictures.items():
         if what == "draw()" and picture is None:
             continue
@@ -232,10 +229,9 @@ def _frames_are_pictures(subject: Subject) -> None:
 def _images_change(subject: Subject) -> None:
     with subject.env() as env:
         names = [name for name, space in flat_spaces(env.observation_space).items() if is_image(space)]
-        space = env.observation_space
     if not names:
         raise NoOccasion("no image is observed")
-    rows = [flat_values(space, row.observation) for row in subject.play(0, SOME_STEPS)]
+    rows = [flat_values(row.observation) for row in subject.play(0, SOME_STEPS)]
     for name in names:
         if all(np.array_equal(left[name], right[name]) for left, right in pairwise(rows)):
             raise Violation(f"image {name!r} stays the same for {len(rows)} steps")

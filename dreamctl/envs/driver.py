@@ -4,13 +4,13 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dreamctl.core.codec import ActionCodec
+from dreamctl.core.codec import ActionCodec, ChoiceCodec, leaf_codec
 from dreamctl.core.errors import DreamctlError, EnvironmentFailure, TrainingDiverged
 from dreamctl.core.experience import Array, Episode, Row, TaskSpec
 from dreamctl.core.spaces import flat_values
@@ -70,6 +70,8 @@ class Driver:
         self._codec = ActionCodec(spec.action)
         # The environments' own space: that of the task has its 64-bit floats as 32-bit ones.
         self._received = ActionCodec(envs.single_action_space)
+        leaves = {name: leaf_codec(space, scaled=False) for name, space in spec.observation.items()}
+        self._choices = {name: leaf for name, leaf in leaves.items() if isinstance(leaf, ChoiceCodec)}
         self._age = np.zeros(envs.num_envs, np.int64)
         self._last = np.ones(envs.num_envs, np.bool_)
 
@@ -88,7 +90,7 @@ class Driver:
         is_first = np.ones_like(self._last) if self._action is None else self._last
         self._seeds = self._first_seeds if self._action is None else np.where(is_first, -1, self._seeds)
         self._age = np.where(is_first, 0, self._age + 1)
-        observation = self._stored(flat_values(self.envs.single_observation_space, value))
+        observation = self._stored(flat_values(value))
         self._check_finite("reward", reward)
         pictures = self._pictures()
         self._last = terminated | truncated
@@ -120,7 +122,7 @@ class Driver:
         """The stored form of the policy's answer; zero on last rows, where no one takes it."""
         action = self._codec.zeros(self.envs.num_envs)
         action[...] = self.policy.act(observation, is_first)
-        if not np.isfinite(action).all():
+        if not all(np.isfinite(column).all() for column in self._codec.columns(action).values()):
             raise TrainingDiverged(f"{self.spec.name}: the policy's action is not finite after {self.env_steps} steps")
         action[self._last] = 0
         return action
@@ -130,15 +132,20 @@ class Driver:
         stored = {name: np.asarray(value, self.spec.observation[name].dtype) for name, value in values.items()}
         for name, value in stored.items():
             self._check_finite(f"observation {name!r}", value)
+        for name, codec in self._choices.items():
+            outside = codec.outside(stored[name])
+            if outside.any():
+                self._refuse(f"observation {name!r}", stored[name], outside, f"one of {codec.space}")
         return stored
 
     def _check_finite(self, what: str, value: Array) -> None:
         if value.dtype.kind == "f" and not np.isfinite(value).all():
-            lane = int(np.argwhere(~np.isfinite(value))[0, 0])
-            found = " ".join(str(value[lane]).split())
-            raise EnvironmentFailure(
-                f"{self.spec.name}: lane {lane}, step {self._age[lane]} of an episode: {what} is {found}, wanted finite"
-            )
+            self._refuse(what, value, ~np.isfinite(value), "finite")
+
+    def _refuse(self, what: str, value: Array, bad: NDArray[np.bool_], wanted: str) -> NoReturn:
+        lane = int(np.argwhere(bad)[0, 0])
+        found = " ".join(str(value[lane]).split())
+        raise EnvironmentFailure(f"{self.spec.name}: lane {lane}, step {self._age[lane]} of an episode: {what} is {found}, wanted {wanted}")
 
     def _pictures(self) -> list[dict[str, Array]]:
         if self.frames is None:

@@ -120,7 +120,10 @@ def _lane(suite: Suite, task: str, render_mode: str | None, lane: int, driver_pr
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         os.dup2(2, 1)
     with redirect_stdout(sys.stderr):
-        return _Lane(make_env(suite, task, render_mode=render_mode), f"{suite_name(suite)}:{task}: lane {lane}")
+        env = make_env(suite, task, render_mode=render_mode)
+    # Before Gymnasium's vector environments meet a space that they cannot batch: their words would not say what is wrong with it.
+    task_spec(suite, task, env)
+    return _Lane(env, f"{suite_name(suite)}:{task}: lane {lane}")
 
 
 def _worth_processes(lanes: Sequence[Callable[[], Env[object, object]]]) -> bool:
@@ -141,10 +144,17 @@ def _worth_processes(lanes: Sequence[Callable[[], Env[object, object]]]) -> bool
 
 
 def _stored_space(space: Space[object]) -> Space[object]:
-    """The space with 64-bit (and 16-bit) floats as the 32-bit ones that a replay holds."""
-    if isinstance(space, gym_spaces.Box) and np.issubdtype(space.dtype, np.floating) and space.dtype != np.float32:
-        with np.errstate(over="ignore"):
-            return gym_spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), space.shape, np.float32)
+    """The space as a replay holds its values: 64-bit (and 16-bit) floats as 32-bit ones, one choice as a 64-bit integer."""
+    match space:
+        case gym_spaces.Box() if np.issubdtype(space.dtype, np.floating) and space.dtype != np.float32:
+            with np.errstate(over="ignore"):
+                return gym_spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), space.shape, np.float32)
+        case gym_spaces.Discrete():
+            return gym_spaces.Discrete(int(space.n), start=int(space.start))
+        case gym_spaces.Dict():
+            return gym_spaces.Dict({key: _stored_space(part) for key, part in space.spaces.items()})
+        case gym_spaces.Tuple():
+            return gym_spaces.Tuple([_stored_space(part) for part in space.spaces])
     return space
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
 
+from dreamctl.core.codec import ActionCodec, ChoiceCodec, LeafCodec, leaf_codec
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array, TaskSpec
 from dreamctl.replay.format import CHUNK_LIMIT, Field
@@ -58,7 +58,7 @@ def episodes(path: Path, rows: int, table: Mapping[str, Array], steps: Mapping[s
 
 
 def values(path: Path, spec: TaskSpec, table: Mapping[str, Array], steps: Mapping[str, Array]) -> None:
-    """Rewards, vectors and actions are finite, and discrete actions exist.
+    """Rewards, vectors and actions are finite, and choices are of those that there are.
 
     Raises:
         InputError: names file, key and row of the first value that is not.
@@ -66,15 +66,28 @@ def values(path: Path, spec: TaskSpec, table: Mapping[str, Array], steps: Mappin
     for name, column in steps.items():
         if column.dtype.kind == "f":
             _finite(path, name, column)
-    if isinstance(spec.action, Discrete):
-        index = np.asarray(steps["action"], np.int64)
-        outside = (index < spec.action.start) | (index >= spec.action.start + spec.action.n)
-        last = np.zeros(len(index), bool)
-        last[np.asarray(table["start"], np.int64) + np.asarray(table["length"], np.int64) - 1] = True
-        outside &= ~(last & (index == 0))
-        if outside.any():
-            row = int(outside.argmax())
-            raise InputError(f"{path}: /steps/action row {row} is {index[row]}, wanted one of {spec.action}; filter it or collect again")
+    last = np.zeros(len(steps["reward"]), bool)
+    last[np.asarray(table["start"], np.int64) + np.asarray(table["length"], np.int64) - 1] = True
+    action = ActionCodec(spec.action)
+    for name, leaf in action.leaves.items():
+        # The last row holds the zero of an action that no one takes, which need not be a choice.
+        _known(path, f"action/{name}" if action.nested else "action", leaf, steps, last)
+    for name, space in spec.observation.items():
+        if f"observation/{name}" in steps:
+            _known(path, f"observation/{name}", leaf_codec(space, scaled=False), steps, np.zeros_like(last))
+
+
+def _known(path: Path, name: str, leaf: LeafCodec, steps: Mapping[str, Array], zero_allowed: NDArray[np.bool_]) -> None:
+    """Every entry is a choice that there is."""
+    if not isinstance(leaf, ChoiceCodec):
+        return
+    column = steps[name]
+    outside = leaf.outside(column).reshape(len(column), -1)
+    outside &= ~(zero_allowed[:, None] & (column.reshape(len(column), -1) == 0))
+    if outside.any():
+        row = int(outside.any(-1).argmax())
+        found = " ".join(str(column[row]).split())
+        raise InputError(f"{path}: /steps/{name} row {row} is {found}, wanted one of {leaf.space}; filter it or collect again")
 
 
 def _finite(path: Path, name: str, column: Array) -> None:

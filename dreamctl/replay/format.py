@@ -4,7 +4,8 @@ One row an observation (time table: core/experience.py). `N` rows, `E` episodes;
 
     path                              dtype              shape        stored sealed as
     /steps/observation/<key>          of the space       (N, ...)     chunks of about 192 KiB, gzip-1; float64 becomes <f4
-    /steps/action                     <i8 or <f4         (N, ...)     4096 rows, shuffle, gzip-1, fletcher32
+    /steps/action                     <f4, <i8 or |i1    (N, ...)     4096 rows, shuffle, gzip-1, fletcher32
+    /steps/action/<key>               the same           (N, ...)     same; where the action is a Dict or Tuple
     /steps/reward                     <f4 (or <f8)       (N,)         same
     /steps/is_first|terminated|truncated   |b1           (N,)         same
     /steps/extra/<key>                any fixed          (N, ...)     as observations
@@ -21,11 +22,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 from gymnasium import Space
+from numpy.typing import NDArray
 
+from dreamctl.core.codec import ActionCodec
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array, TaskSpec
 
@@ -89,8 +92,10 @@ def stored_dtype(space: Space[object]) -> str:
 def step_fields(spec: TaskSpec) -> list[Field]:
     """The step datasets that every replay of this task has."""
     fields = [Field(f"/steps/observation/{key}", stored_dtype(s), shape_of(s), "observation") for key, s in spec.observation.items()]
-    discrete = np.dtype(spec.action.dtype).kind in "iu" and shape_of(spec.action) == ()
-    fields.append(Field("/steps/action", "<i8" if discrete else "<f4", shape_of(spec.action), "action"))
+    action = ActionCodec(spec.action)
+    for name, leaf in action.leaves.items():
+        path = f"/steps/action/{name}" if action.nested else "/steps/action"
+        fields.append(Field(path, leaf.dtype.newbyteorder("<").str, leaf.shape, "action"))
     fields.append(Field("/steps/reward", "<f4", (), "reward"))
     return fields + [Field(f"/steps/{flag}", "|b1", (), flag) for flag in FLAGS]
 
@@ -148,6 +153,12 @@ def schema_difference(found: Sequence[Field], wanted: Sequence[Field]) -> str | 
         if left.get(path) != right.get(path):
             return f"{path} is {_shown(left.get(path))}, wanted {_shown(right.get(path))}"
     return None
+
+
+def parted(action: Array) -> dict[str, Array]:
+    """The datasets of an action column, by name below /steps: one, or one for each field of a structured array."""
+    fields = cast("NDArray[np.void]", action)
+    return {f"action/{leaf}": fields[leaf] for leaf in action.dtype.names} if action.dtype.names else {"action": action}
 
 
 def shape_of(space: Space[object]) -> tuple[int, ...]:

@@ -3,16 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
 from dreamctl.core.errors import InputError
-from dreamctl.replay.shard import Shard
+from dreamctl.replay.format import parted
+from dreamctl.replay.shard import Shard, read_columns
 from dreamctl.replay.stream import EpisodeInfo, Span, Stream, row_dtype
 
 
-def join_shards(shards: Sequence[Shard]) -> Stream:
+def join_shards(shards: Sequence[Shard], place: Path | None = None) -> Stream:
     """The stream that the shards of one name are pieces of; oldest shards may be gone, but none in between.
+
+    Args:
+        shards: in any order.
+        place: the folder or file that was named and that they lie in.
 
     Raises:
         InputError: a shard is missing, is there twice, or does not go on where the one before it ended.
@@ -25,11 +31,17 @@ def join_shards(shards: Sequence[Shard]) -> Stream:
             raise InputError(f"{after.path}: does not go on where {before.path} ends; bring back the shards in between")
     episodes = _episodes(ordered)
     rows = np.zeros(sum(shard.rows for shard in ordered), row_dtype(ordered[0].header.spec))
-    for name in rows.dtype.names or ():
-        rows[name] = np.concatenate([shard.steps[name] for shard in ordered])
+    columns = {name: rows[name] for name in rows.dtype.names or () if name != "action"} | parted(rows["action"])
+    offset = 0
+    for shard in ordered:
+        # What the shard left on disk is read now, so that images are never in memory twice.
+        pieces = {**shard.steps, **read_columns(shard.path, [name for name in columns if name not in shard.steps], 0, shard.rows)}
+        for name, column in columns.items():
+            column[offset : offset + shard.rows] = pieces[name]
+        offset += shard.rows
     # Nobody saw what the last action of a cut episode did: it is the zero that no one takes, as everywhere.
     rows["action"][[info.start + info.length - 1 for info in episodes if not info.complete]] = 0
-    return Stream(ordered[0].header.stream, rows, episodes)
+    return Stream(ordered[0].header.stream, rows, episodes, place=place, first_row=ordered[0].header.first_row)
 
 
 def _episodes(shards: Sequence[Shard]) -> list[EpisodeInfo]:

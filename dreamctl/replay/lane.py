@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamctl.core.experience import Array, Episode, Row
+from dreamctl.replay.format import parted
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ def step_columns(episode: Episode) -> dict[str, Array]:
     columns = {f"/steps/observation/{key}": column for key, column in episode.observation.items()}
     columns |= {f"/steps/extra/{key}": column for key, column in episode.extra.items()}
     columns |= {f"/steps/truth/{key}": column for key, column in episode.truth.items()}
-    for name in ("action", "reward", "is_first", "terminated", "truncated", "truth_valid"):
+    columns |= {f"/steps/{name}": column for name, column in parted(episode.action).items()}
+    for name in ("reward", "is_first", "terminated", "truncated", "truth_valid"):
         column = getattr(episode, name)
         columns |= {} if column is None else {f"/steps/{name}": column}
     return columns

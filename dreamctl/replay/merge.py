@@ -7,7 +7,7 @@ import numpy as np
 
 from dreamctl.core.experience import Array
 from dreamctl.replay.folder import parts_folder, places, remove_parts
-from dreamctl.replay.format import Field
+from dreamctl.replay.format import Field, parted
 from dreamctl.replay.origin import Origin
 from dreamctl.replay.reader import Replay, open_replay
 from dreamctl.replay.sealed import write_sealed
@@ -61,7 +61,9 @@ def _table(infos: Sequence[EpisodeInfo]) -> dict[str, Array]:
 
 def _column(replay: Replay, field: Field) -> Iterator[Array]:
     """The pieces of a step column: from memory where it is there, shard by shard from disk otherwise."""
-    if field.name in replay.streams[0].columns:
+    if field.role == "action":
+        yield from (parted(stream.columns["action"])[field.name] for stream in replay.streams)
+    elif field.name in replay.streams[0].columns:
         yield from (stream.columns[field.name] for stream in replay.streams)
     else:
         for record in replay.files:

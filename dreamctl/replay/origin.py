@@ -12,11 +12,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import h5py
-from gymnasium import Space
-from gymnasium.spaces import Dict
 
 from dreamctl.core.experience import TaskSpec
-from dreamctl.core.spaces import space_to_json, spec_to_json
+from dreamctl.core.spaces import nested_space, space_to_json, spec_to_json
 from dreamctl.replay.format import ALIGNMENT, FORMAT, VERSION, Field, Kind, schema_id, schema_to_json
 
 
@@ -65,7 +63,7 @@ class Origin:
             "env_id": self.spec.name,
             "task_spec": spec_to_json(self.spec),
             "gym_spec": self.gym_spec,
-            "observation_space": space_to_json(observation_space(self.spec)),
+            "observation_space": space_to_json(nested_space(self.spec.observation)),
             "action_space": space_to_json(self.spec.action),
             "schema": schema,
             "schema_id": schema_id(schema),
@@ -73,20 +71,6 @@ class Origin:
             "policy": json.dumps(self.policy if isinstance(self.policy, str) else dict(self.policy)),
         }
         return {**named, "parent": json.dumps(dict(self.parent))} if self.kind == "imagined" else named
-
-
-def observation_space(spec: TaskSpec) -> Space[object]:
-    """The observation space of the environment itself: bare where it is bare, nested where names have a `/`."""
-    if list(spec.observation) == ["observation"]:
-        return spec.observation["observation"]
-    nested: dict[str, object] = {}
-    for name, space in spec.observation.items():
-        *groups, leaf = name.split("/")
-        inside = nested
-        for group in groups:
-            inside = inside.setdefault(group, {})  # type: ignore[assignment]
-        inside[leaf] = space
-    return _as_space(nested)
 
 
 @functools.cache
@@ -110,10 +94,3 @@ def _version(distribution: str) -> str | None:
         return version(distribution)
     except PackageNotFoundError:
         return None
-
-
-def _as_space(value: object) -> Space[object]:
-    if isinstance(value, dict):
-        return Dict({key: _as_space(inner) for key, inner in value.items()})
-    assert isinstance(value, Space)
-    return value

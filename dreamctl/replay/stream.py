@@ -1,6 +1,6 @@
 """Rows in memory: one stream is the rows of one lane, episodes back to back, and it may grow."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -8,6 +8,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from dreamctl.core.codec import ActionCodec
 from dreamctl.core.experience import Array, Row, TaskSpec
 from dreamctl.replay.format import step_fields
 
@@ -53,8 +54,10 @@ class EpisodeInfo:
 
 
 def row_dtype(spec: TaskSpec) -> np.dtype[np.void]:
-    """One row of the columns that every replay of the task has, as one structured value."""
-    return np.dtype([(field.name, field.dtype, field.shape) for field in step_fields(spec)], align=True)
+    """One row of the columns that every replay of the task has, as one structured value; a nested action is a field of fields."""
+    codec = ActionCodec(spec.action)
+    columns = [(field.name, field.dtype, field.shape) for field in step_fields(spec) if field.role != "action"]
+    return np.dtype([*columns, ("action", codec.dtype, codec.shape)], align=True)
 
 
 class Stream:
@@ -66,10 +69,15 @@ class Stream:
         name: unique for a collector and its lane.
         rows: a structured array of `row_dtype`.
         episodes: its episodes; those of rows that are appended later are found by their flags.
+        place: the folder or file that was named and that its rows lie in, None where they are in memory only.
+        first_row: rows of this stream before these, whose shards are gone.
     """
 
-    def __init__(self, name: str, rows: NDArray[np.void], episodes: Sequence[EpisodeInfo] = ()) -> None:
-        self.name = name
+    def __init__(
+        self, name: str, rows: NDArray[np.void], episodes: Sequence[EpisodeInfo] = (), *, place: Path | None = None, first_row: int = 0
+    ) -> None:
+        self.name, self.place, self.first_row = name, place, first_row
+        self._pieces: list[tuple[int, Stream, int, int]] = []
         self._buffer = rows
         self._length = len(rows)
         self._episodes = tuple(episodes)
@@ -108,6 +116,15 @@ class Stream:
             self._seeds[at] = row.seed
         self._length += 1
 
+    def pieces(self, first: int, rows: int) -> Iterator[tuple["Stream", int, int]]:
+        """Where rows first to first + rows were taken from: stream, first row there, number of rows; its own ones are its own."""
+        if not self._pieces:
+            yield self, first, rows
+        for start, source, there, length in self._pieces:
+            low, high = max(first, start), min(first + rows, start + length)
+            if low < high:
+                yield from source.pieces(there + low - start, high - low)
+
     def episodes(self, stream: int) -> list[EpisodeInfo]:
         """The episodes, those of one lone row included; `stream` is the index they are given."""
         found = [replace(info, stream=stream) for info in self._episodes]
@@ -123,12 +140,16 @@ class Stream:
         """A stream of its own made of whole episodes, one after another."""
         infos: list[EpisodeInfo] = []
         rows = [np.empty(0, dtype)]
+        origins: list[tuple[int, Stream, int, int]] = []
         start = 0
         for source, info in pieces:
             rows.append(source.rows[info.start : info.start + info.length])
             infos.append(replace(info, stream=index, start=start))
+            origins.append((start, source, info.start, info.length))
             start += info.length
-        return cls(name, np.concatenate(rows), infos)
+        gathered = cls(name, np.concatenate(rows), infos)
+        gathered._pieces = origins
+        return gathered
 
     def _described(self, stream: int, number: int, start: int, end: int) -> EpisodeInfo:
         last = self.rows[end - 1]

@@ -6,9 +6,9 @@ from pathlib import Path
 from dreamctl.core.checkpoint import Checkpoint
 from dreamctl.core.experience import TaskSpec
 from dreamctl.core.session import Session
-from dreamctl.core.spaces import vector_size
 from dreamctl.envs.driver import Driver, Environments, Frames, Policy, gym_spec
 from dreamctl.replay.folder import places
+from dreamctl.replay.format import step_fields
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.writer import ReplayWriter
 from dreamctl.stages.environments import environments, take
@@ -86,7 +86,7 @@ def plan(resolved: Resolved, out: Path, policy: Path | None, session: Session) -
     before, _ = _there(out, session)
     with environments(env, frames=False) as (_, envs, spec):
         known_as = _policy(policy, spec, session, before)[1]
-    row = sum(space.dtype.itemsize * vector_size(space) for space in spec.observation.values() if space.dtype)
+    row = sum(field.row_bytes for field in step_fields(spec))
     budget = f"{config.episodes} episodes" if config.episodes else f"{config.steps} steps"
     return Plan(
         {
@@ -95,7 +95,7 @@ def plan(resolved: Resolved, out: Path, policy: Path | None, session: Session) -
             "action": str(spec.action),
             "policy": str(known_as),
             "budget": f"{budget}, {before} steps are there",
-            "disk": f"at most {config.steps * (row + 16) / 1e6:.1f} MB before compression",
+            "disk": f"at most {config.steps * row / 1e6:.1f} MB before compression",
             "output": str(out),
         }
     )

@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from gymnasium import spaces as gym_spaces
 from numpy.typing import NDArray
 
 from dreamctl.actor_critic.model import ActorCritic
@@ -16,9 +15,9 @@ from dreamctl.core.experience import Array, TaskSpec
 from dreamctl.core.session import Session
 from dreamctl.core.spaces import flat_values
 from dreamctl.core.tensors import LatentState
-from dreamctl.replay.origin import observation_space
 from dreamctl.stages.agent import load_actor_critic, load_world_model
 from dreamctl.stages.compute import Compute, generator, set_up
+from dreamctl.stages.encoding import encoded
 from dreamctl.stages.experiment import recorded
 from dreamctl.world_model.model import WorldModel
 
@@ -59,12 +58,10 @@ class DreamPolicy:
     def act(self, observation: Mapping[str, Array], is_first: NDArray[np.bool_]) -> Array:
         """(N, *action) in environment units from name -> (N, ...); lanes restart where `is_first`."""
         lanes = len(is_first)
-        vectors = {name: torch.from_numpy(flat_vectors(column, lanes)).to(self.device) for name, column in observation.items()}
+        embedding = self.world_model.encoder(self.world_model.scaler(encoded(self.spec, observation, self.device))).unsqueeze(1)
         if self.state is None or len(self.state.h) != lanes:
-            like = next(iter(vectors.values()))
-            self.state = self.world_model.rssm.initial(lanes, like)
-            self.prev_action = like.new_zeros(lanes, self.codec.size)
-        embedding = self.world_model.encoder(self.world_model.scaler(vectors)).unsqueeze(1)
+            self.state = self.world_model.rssm.initial(lanes, embedding)
+            self.prev_action = embedding.new_zeros(lanes, self.codec.size)
         noise = self.world_model.config.latent.noise((lanes, 1), self.generator)
         first = torch.from_numpy(is_first).to(self.device).unsqueeze(1)
         state, _ = self.world_model.rssm.observe(self.state, embedding, self.prev_action.unsqueeze(1), first, noise=noise)
@@ -79,8 +76,8 @@ class DreamPolicy:
 class Agent:
     """An agent checkpoint as a policy for one environment: `load("agent.ckpt").act(observation)`."""
 
-    def __init__(self, policy: DreamPolicy, space: gym_spaces.Space[object]) -> None:
-        self.policy, self.space = policy, space
+    def __init__(self, policy: DreamPolicy) -> None:
+        self.policy = policy
         self._is_first = True
 
     def reset(self) -> None:
@@ -89,7 +86,7 @@ class Agent:
 
     def act(self, observation: object) -> object:
         """The action for one observation, as the environment gives and takes them."""
-        batch = {name: np.asarray(value)[None] for name, value in flat_values(self.space, observation).items()}
+        batch = {name: np.asarray(value)[None] for name, value in flat_values(observation).items()}
         action: Array = self.policy.act(batch, np.array([self._is_first]))[0]
         self._is_first = False
         return self.policy.codec.clip(action)
@@ -103,7 +100,7 @@ def load(path: str | Path, *, action: Literal["sample", "mode"] = "sample", seed
     """
     path = Path(path)
     policy = load_policy(Checkpoint.load(path), path, Session(seed=seed, device=device), action=action, seed=seed)
-    return Agent(policy, observation_space(policy.spec))
+    return Agent(policy)
 
 
 def load_policy(checkpoint: Checkpoint, path: Path, session: Session, *, action: Literal["sample", "mode"], seed: int) -> DreamPolicy:
@@ -112,8 +109,3 @@ def load_policy(checkpoint: Checkpoint, path: Path, session: Session, *, action:
     world_model = load_world_model(checkpoint, path, compute)
     actor_critic = load_actor_critic(checkpoint, path, world_model, compute)
     return DreamPolicy(world_model, actor_critic, checkpoint.spec, compute, action=action, seed=seed)
-
-
-def flat_vectors(column: Array, *lead: int) -> NDArray[np.float32]:
-    """(*lead, ...) -> (*lead, size) float32: how a network takes a Box."""
-    return np.asarray(column, np.float32).reshape(*lead, -1)

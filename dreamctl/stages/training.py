@@ -6,15 +6,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dreamctl.core.codec import ActionCodec
+from dreamctl.core.codec import ActionCodec, observation_codec
 from dreamctl.core.errors import TrainingDiverged
 from dreamctl.core.experience import TaskSpec, Windows
 from dreamctl.core.tensors import Batch
 from dreamctl.replay.reader import Replay
 from dreamctl.replay.sampler import WindowSampler
 from dreamctl.stages.compute import Compute, generator
+from dreamctl.stages.encoding import encoded
 from dreamctl.stages.learner import Learner
-from dreamctl.stages.policy import flat_vectors
 from dreamctl.world_model.model import WorldModel
 
 HOLDOUT_NOISE = 1
@@ -79,16 +79,15 @@ class Trainer:
 
 
 def fit_scaling(world_model: WorldModel, replay: Replay) -> None:
-    """Let the world model take the statistics of its vectors from every row that is there, if it has none yet."""
+    """Let the world model take the statistics of its plain numbers from every row that is there, if it has none yet."""
     columns = [stream.columns for stream in replay.streams if len(stream)]
-    names = world_model.scaler.names
-    rows = {name: np.concatenate([flat_vectors(c[f"observation/{name}"], len(c["reward"])) for c in columns]) for name in names}
-    world_model.scaler.fit({name: torch.from_numpy(vectors) for name, vectors in rows.items()})
+    codecs = {name: observation_codec(replay.spec.observation[name]) for name in world_model.scaler.names}
+    rows = {name: np.concatenate([codec.encode(c[f"observation/{name}"]) for c in columns]) for name, codec in codecs.items()}
+    world_model.scaler.fit({name: torch.from_numpy(numbers) for name, numbers in rows.items()})
 
 
 def to_batch(windows: Windows, spec: TaskSpec, device: torch.device) -> Batch:
-    """Windows as tensors: vectors flattened, actions as the numbers that networks read."""
-    lead = windows.reward.shape
+    """Windows as tensors: observations and actions as the numbers that networks read."""
     codec = ActionCodec(spec.action)
     prev_action = codec.encode(windows.prev_action)
     prev_action[windows.is_first] = 0  # nothing led here, which is not the same as choice number 0
@@ -97,7 +96,7 @@ def to_batch(windows: Windows, spec: TaskSpec, device: torch.device) -> Batch:
         return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
     return Batch(
-        observation={name: tensor(flat_vectors(column, *lead)) for name, column in windows.observation.items()},
+        observation=encoded(spec, windows.observation, device),
         prev_action=tensor(prev_action),
         reward=tensor(windows.reward.astype(np.float32)),
         is_first=tensor(windows.is_first),

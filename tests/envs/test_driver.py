@@ -173,9 +173,3 @@ def test_discrete_actions_keep_the_space_start() -> None:
     assert rows[0][0].action == 1
     assert '"id": "CartPole-v1"' in gym_spec(driver.envs)
     assert driver.spec.name == "gym:CartPole-v1"
-
-
-def test_what_no_network_can_be_built_for_is_refused_by_name() -> None:
-    envs = make_envs(Gym(), "FrozenLake-v1", 1)
-    with pytest.raises(EnvironmentFailure, match="gym:FrozenLake-v1: observation 'observation' is a Discrete space"):
-        task_spec(Gym(), "FrozenLake-v1", envs)

@@ -30,7 +30,7 @@ def test_an_observation_is_drawn_as_the_environment_draws_its_state(task: str) -
     real.unwrapped.last_u = None  # Pendulum's own frame shows the torque too, which no observation tells
     wanted = real.render().astype(int)
     assert np.abs(other.render().astype(int) - wanted).mean() > 0
-    drawn = suite.draw(other, flat_values(real.observation_space, observation))
+    drawn = suite.draw(other, flat_values(observation))
     assert drawn.dtype == np.uint8
     assert drawn.shape == wanted.shape
     assert np.abs(drawn.astype(int) - wanted).mean() < 0.05  # float32 moves an edge by a pixel

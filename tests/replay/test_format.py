@@ -10,9 +10,8 @@ import pytest
 from gymnasium.spaces import Box, Discrete
 
 from dreamctl.core.experience import TaskSpec
-from dreamctl.core.spaces import space_from_json, space_to_json, spec_from_json, spec_to_json
+from dreamctl.core.spaces import nested_space, space_from_json, space_to_json, spec_from_json, spec_to_json
 from dreamctl.replay.format import Field, schema_from_json
-from dreamctl.replay.origin import observation_space
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.writer import write_episodes
 from tests.replay.rows import BOX_SPEC, SPEC, dream, episode_rows, stream_rows, write
@@ -143,7 +142,7 @@ def test_nested_observations_are_groups_and_float64_is_stored_as_float32(tmp_pat
     assert episode.observation["arm/angle"].shape == (4, 2)
     assert episode.observation["goal"].shape == (4,)
     assert (episode.action[:-1] == [2.5, 0]).all()
-    assert "Dict('arm': Dict('angle'" in repr(observation_space(BOX_SPEC))
+    assert "Dict('arm': Dict('angle'" in repr(nested_space(BOX_SPEC.observation))
 
 
 def test_a_space_too_long_for_an_attribute_lies_in_a_dataset(tmp_path: Path) -> None:
@@ -151,7 +150,7 @@ def test_a_space_too_long_for_an_attribute_lies_in_a_dataset(tmp_path: Path) -> 
     rows = [r.__class__(**{**vars(r), "observation": {**r.observation, "wide": np.zeros(9000, "f4")}}) for r in episode_rows(0, 3)]
     path = next(write(tmp_path / "replay", rows, spec=spec).glob("*.h5"))
     with h5py.File(path) as file:
-        assert bytes(file["/meta/observation_space"][:]).decode() == space_to_json(observation_space(spec))
+        assert bytes(file["/meta/observation_space"][:]).decode() == space_to_json(nested_space(spec.observation))
     assert spec_to_json(open_replay([path]).spec) == spec_to_json(spec)
 
 

@@ -73,7 +73,7 @@ def test_an_observation_is_drawn_as_the_suite_draws_its_state(domain: str) -> No
         real.physics.forward()
     wanted = real.render().astype(int)
     assert np.abs(other.render().astype(int) - wanted).mean() > 0.1
-    drawn = suite.draw(other, flat_values(real.observation_space, observation))
+    drawn = suite.draw(other, flat_values(observation))
     assert np.abs(drawn.astype(int) - wanted).mean() < 0.1
 
 
