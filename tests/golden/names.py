@@ -26,6 +26,18 @@ MODULES = [
     ("dyn.obs0norm", "world_model.rssm.inference.norm"),
     ("dyn.obs0", "world_model.rssm.inference.linear"),
     ("dyn.obslogit", "world_model.rssm.inference_out"),
+    # The recurrent model of the first DreamerV3.
+    ("rssm", "world_model.rssm.initial_state"),
+    ("rssm.img_in", "world_model.rssm.sequence_model.input.linear"),
+    ("rssm.img_in.norm", "world_model.rssm.sequence_model.input.norm"),
+    ("rssm.gru", "world_model.rssm.sequence_model.gates"),
+    ("rssm.gru.norm", "world_model.rssm.sequence_model.gates_norm"),
+    ("rssm.img_out", "world_model.rssm.transition.0.0.linear"),
+    ("rssm.img_out.norm", "world_model.rssm.transition.0.0.norm"),
+    ("rssm.img_stats", "world_model.rssm.transition.1"),
+    ("rssm.obs_out", "world_model.rssm.inference.linear"),
+    ("rssm.obs_out.norm", "world_model.rssm.inference.norm"),
+    ("rssm.obs_stats", "world_model.rssm.inference_out"),
     (r"enc.mlp(\d+)norm", r"world_model.encoder.mlp.\1.norm"),
     (r"enc.mlp(\d+)", r"world_model.encoder.mlp.\1.linear"),
     (r"enc.cnn(\d+)norm", r"world_model.encoder.image.stages.\1.norm"),
@@ -62,7 +74,7 @@ HEAD_PARTS = [
 def our_name(official: str, vectors: list[str]) -> str:
     """Our parameter name for an official one; `vectors` are the vector observations, sorted as the decoder holds them."""
     path, leaf = official.rsplit(".", 1)
-    leaf = {"kernel": "weight", "scale": "weight", "bias": "bias"}[leaf]
+    leaf = {"kernel": "weight", "scale": "weight", "bias": "bias", "initial": "raw"}[leaf]
     head, _, rest = path.partition(".")
     rules, prefix = (HEAD_PARTS, HEADS[head] + ".") if head in HEADS else (MODULES, "")
     for pattern, ours in rules:
