@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from dreamctl.nn.blocks import MLP, NORM_EPS, BlockLinear, Linear, symexp, symlog
-from dreamctl.nn.distributions import OneHot, TwoHot, one_hot, symexp_bins
+from dreamctl.nn.distributions import Bernoulli, Normal, OneHot, TwoHot, even_bins, one_hot, symexp_bins
+from dreamctl.nn.scalars import SquaredError, SymlogSquaredError, SymlogTwoHot
 from dreamctl.world_model.kl import BalancedKL
 from tests.conftest import Golden
 from tests.golden.names import check, double, load_weights, nest, to_ours
@@ -43,6 +44,45 @@ def test_two_hot(golden: Golden, case: str) -> None:
     check(TwoHot(zeros.double(), bins).mean, data["out.mean_zero_logits"])
     assert (TwoHot(zeros.double(), bins).mean == 0).all()
     assert (TwoHot(zeros, bins.float()).mean == 0).all(), "also in float32"
+
+
+def test_two_hot_in_symlog_space(golden: Golden) -> None:
+    data = golden("twohot")
+    bins = even_bins(len(data["v1.bins"]))
+    check(bins, data["v1.bins"])
+    kind, target = SymlogTwoHot(len(bins)), double(data["b255.in.target"]).detach()
+    check(kind.distribution(double(data["b255.in.logits"])).loss(target), data["v1.out.loss"])
+    check(kind.distribution(double(data["b255.in.logits_mean"])).mean, data["v1.out.mean"])
+    below, above, weight = TwoHot(torch.zeros(len(bins)).double(), bins).neighbours(symlog(target))
+    dense = one_hot(below, bins) * (1 - weight).unsqueeze(-1) + one_hot(above, bins) * weight.unsqueeze(-1)
+    check(dense, data["v1.out.target_twohot"])
+
+
+def test_normal(golden: Golden) -> None:
+    data = golden("basic_dists")
+    x, *numbers = (double(data[f"in.{name}"]) for name in ("x", "m1", "s1", "m2", "s2"))
+    one, two = Normal(*numbers[:2]), Normal(*numbers[2:])
+    check(one.log_prob(x), data["out.normal_logp"])
+    check(one.entropy(), data["out.normal_entropy"])
+    check(one.kl(two), data["out.normal_kl_qp"])
+
+
+@pytest.mark.parametrize(("kind", "name"), [(SquaredError, "mse_sum"), (SymlogSquaredError, "symlog_mse_sum")])
+def test_squared_errors(golden: Golden, kind: type, name: str) -> None:
+    data = golden("basic_dists")
+    scalar = kind().distribution(double(data["in.m1"]).unsqueeze(-1))
+    check(scalar.loss(double(data["in.x"])).sum(-1), data[f"out.{name}"])
+
+
+def test_bernoulli(golden: Golden) -> None:
+    data = golden("basic_dists")
+    logit = double(data["in.con_logit"])
+    check(Bernoulli(logit).prob, data["out.prob1"])
+    check(Bernoulli(logit).loss(double(data["in.con_hard"])), data["out.bce_hard"])
+    soft = Bernoulli(logit).loss(double(data["in.con_soft"]))
+    check(soft, data["out.bce_soft"])
+    soft.sum().backward()
+    check(logit.grad, data["out.dbce_soft_dlogit"])
 
 
 def test_categorical(golden: Golden) -> None:
