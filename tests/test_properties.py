@@ -144,7 +144,7 @@ PROPERTIES: dict[str, tuple[str, list[str]]] = {
     ),
     "P24": (
         "the bounded normal's spread and entropy stay within their bounds",
-        ["nn/test_heads::test_bounded_normal_by_hand", "nn/test_heads::test_bounded_normal_stays_within_its_bounds"],
+        ["nn/test_actions::test_bounded_normal_by_hand", "nn/test_actions::test_bounded_normal_stays_within_its_bounds"],
     ),
 }
 

@@ -49,11 +49,10 @@ def test_copies_inputs_and_other_shapes_are_no_comparison(report: Report, tmp_pa
 def test_the_table_has_a_line_a_file(report: Report, tmp_path: Path) -> None:
     data = report.load(tmp_path / "file.npz")
     report.compare(data["out.y"] + 1e-9, data["out.y"])
-    header, line, excepted, missing = report.lines(tmp_path)
+    header, line, *excepted = report.lines(tmp_path)
     assert "found - wanted" in header
     assert line.split()[:3] == ["file", "2", "1"]
-    assert excepted.startswith("not compared: replay *: ")
-    assert missing == "never compared in full: file case.grad.z"
+    assert excepted[0].startswith("not compared: ")
 
 
 def test_roles_are_told_by_the_first_part_that_names_one() -> None:
