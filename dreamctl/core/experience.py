@@ -175,6 +175,16 @@ class Windows:
         columns = [self.action, self.prev_action, self.is_first, self.is_last, self.terminated, *self.observation.values()]
         assert all(column.shape[:2] == lead for column in columns), "columns of windows differ in their leading axes"
 
+    def steps(self, first: int, last: int | None = None, **columns: Array) -> "Windows":
+        """Rows `first` to `last` (to the end by default) of each window, some columns replaced."""
+
+        def part(column: Array) -> Array:
+            return column[:, first:last]
+
+        ours = {name: part(getattr(self, name)) for name in ("action", "prev_action", "reward", "is_first", "is_last", "terminated")}
+        observation = {name: part(column) for name, column in self.observation.items()}
+        return Windows(observation, **{**ours, **columns}, stream=self.stream, row=self.row + first)  # type: ignore[arg-type]
+
     def __repr__(self) -> str:
         shapes = {name: tuple(column.shape) for name, column in self.observation.items()}
         return f"Windows(B={self.reward.shape[0]}, T={self.reward.shape[1]}, observation={shapes}, action={self.action.shape})"

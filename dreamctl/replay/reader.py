@@ -55,13 +55,15 @@ class Replay:
         self._streams = list(streams)
         self._extras = tuple(extras)
         self._lanes: dict[int, Stream] = {}
+        self._writer: tuple[str, Path | None] = ("memory", None)
 
     @classmethod
     def empty(cls, spec: TaskSpec, lanes: int, collector: str = "memory") -> "Replay":
         """A replay without rows that `add` fills; its streams are named as `ReplayWriter` with this collector names them."""
         replay = cls(spec, [])
+        replay._writer = (collector, None)
         for lane in range(lanes):
-            replay._lane(lane, collector)
+            replay.lane(lane)
         return replay
 
     def __repr__(self) -> str:
@@ -104,7 +106,13 @@ class Replay:
 
     def add(self, row: Row) -> None:
         """One more row, kept in memory only; each lane is a stream of its own, apart from those read from files."""
-        self._lane(row.lane, "memory").append(row)
+        self.lane(row.lane).append(row)
+
+    def written_by(self, collector: str, place: Path) -> None:
+        """Rows that are added are also written to `place`: their streams are named as `ReplayWriter` with this collector names them."""
+        self._writer = (collector, place)
+        for lane, stream in self._lanes.items():
+            stream.name, stream.place = f"{collector}-e{lane}", place
 
     def load(self, info: EpisodeInfo, extra: Sequence[str] = (), truth: bool = False) -> Episode:
         """One episode, its segments joined; `extra` names the further columns to read from disk.
@@ -164,9 +172,11 @@ class Replay:
     def _view(self, streams: Sequence[Stream]) -> "Replay":
         return Replay(self.spec, streams, kind=self.kind, files=self.files, paths=self.paths, extras=self._extras)
 
-    def _lane(self, lane: int, collector: str) -> Stream:
+    def lane(self, lane: int) -> Stream:
+        """The stream that a lane's rows are added to."""
         if lane not in self._lanes:
-            self._lanes[lane] = Stream(f"{collector}-e{lane}", np.zeros(0, row_dtype(self.spec)))
+            collector, place = self._writer
+            self._lanes[lane] = Stream(f"{collector}-e{lane}", np.zeros(0, row_dtype(self.spec)), place=place)
             self._streams.append(self._lanes[lane])
         return self._lanes[lane]
 
@@ -199,7 +209,7 @@ def open_replay(paths: Sequence[Path]) -> Replay:
         found = [read_shard(file) for file in _files(path)]
         _check_together([*shards[:1], *found])
         names = sorted({shard.header.stream for shard in found})
-        streams += [join_shards([shard for shard in found if shard.header.stream == name]) for name in names]
+        streams += [join_shards([shard for shard in found if shard.header.stream == name], path) for name in names]
         shards += sorted(found, key=lambda shard: (shard.header.stream, shard.header.seq))
     _check_once([shard.path for shard in shards])
     if not any(shard.rows for shard in shards):

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamctl.core.errors import InputError
-from dreamctl.core.experience import Array, Windows
+from dreamctl.core.experience import Windows
 from dreamctl.core.limits import Count, Within
 from dreamctl.replay.reader import Replay
+from dreamctl.replay.starts import Start, Zero, shift_actions
 from dreamctl.replay.stream import Stream
 
 
@@ -18,6 +19,7 @@ class AcrossEpisodes:
     """Windows lie anywhere in a stream and may cross episode ends; `is_first` resets inside them."""
 
     kind: ClassVar[str] = "across"
+    what: ClassVar[str] = "stream"
 
     def runs(self, stream: Stream) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """First row and length of each run of rows in which a window may lie."""
@@ -29,6 +31,7 @@ class WithinEpisode:
     """Windows lie inside one episode; episodes shorter than a window are skipped."""
 
     kind: ClassVar[str] = "within_episode"
+    what: ClassVar[str] = "episode"
 
     def runs(self, stream: Stream) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """First row and length of each run of rows in which a window may lie."""
@@ -48,16 +51,8 @@ class Uniform:
         return noise.integers(starts, size=batch_size)
 
 
-@dataclass(frozen=True)
-class Zero:
-    """The latent state before a window's first row is the initial one: `is_first` is set on the first row."""
-
-    kind: ClassVar[str] = "zero"
-
-
 WindowKind = AcrossEpisodes | WithinEpisode
 Selector = Uniform
-Start = Zero
 
 
 @dataclass(frozen=True)
@@ -68,7 +63,7 @@ class ReplayConfig:
         batch_size, batch_length: B windows of T rows.
         windows: where a window may lie.
         selector: which windows are drawn.
-        start: what a window begins with.
+        start: the state that a window begins with; some kinds draw rows in front of the T.
         allow_imagined: whether dreams may be drawn as if they were real.
     """
 
@@ -78,6 +73,11 @@ class ReplayConfig:
     selector: Selector = Uniform()
     start: Start = Zero()
     allow_imagined: bool = False
+
+    @property
+    def window(self) -> int:
+        """Rows that are drawn at once: T and those in front."""
+        return self.start.context + self.batch_length
 
 
 class _Index(NamedTuple):
@@ -110,6 +110,16 @@ class WindowSampler:
         self._seed = seed
         self._index: _Index | None = None
 
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """What `Windows.stream` counts."""
+        return self._replay.streams
+
+    @property
+    def config(self) -> ReplayConfig:
+        """How windows are drawn."""
+        return self._config
+
     def check(self) -> None:
         """See that there is a window to draw.
 
@@ -119,20 +129,21 @@ class WindowSampler:
         index = self._current()
         if len(index.ends) and index.ends[-1] > 0:
             return
-        length, longest = self._config.batch_length, int(index.run_length.max(initial=0))
-        what = "stream" if isinstance(self._config.windows, AcrossEpisodes) else "episode"
-        mend = f"collect more or set replay.batch_length={longest}" if longest > 1 else "collect more"
-        raise InputError(f"{self._replay.name}: longest {what} holds {longest} rows, replay.batch_length is {length}; {mend}")
+        length, context, longest = self._config.batch_length, self._config.start.context, int(index.run_length.max(initial=0))
+        mend = f"collect more or set replay.batch_length={longest - context}" if longest - context > 1 else "collect more"
+        front = f" after {context} of replay.start={self._config.start.kind}" if context else ""
+        found = f"longest {self._config.windows.what} holds {longest} rows, replay.batch_length is {length}{front}"
+        raise InputError(f"{self._replay.name}: {found}; {mend}")
 
     @property
     def skipped(self) -> tuple[int, int]:
         """Runs (streams or episodes) that are shorter than a window, and their rows: they are never drawn."""
         lengths = self._current().run_length
-        short = lengths[lengths < self._config.batch_length]
+        short = lengths[lengths < self._config.window]
         return len(short), int(short.sum())
 
     def sample(self, k: int) -> Windows:
-        """Batch number k.
+        """Batch number k, (B, T) with the rows in front that the start wants.
 
         Raises:
             InputError: there is no window to draw, as `check` says.
@@ -154,13 +165,13 @@ class WindowSampler:
             runs = [self._config.windows.runs(stream) for stream in streams] or [(np.zeros(0, np.int64),) * 2]
             number = np.repeat(np.arange(len(runs)), [len(first) for first, _ in runs])
             first, run_length = (np.concatenate(parts) for parts in zip(*runs, strict=True))
-            ends = np.cumsum(np.maximum(run_length - self._config.batch_length + 1, 0))
+            ends = np.cumsum(np.maximum(run_length - self._config.window + 1, 0))
             self._index = _Index(lengths, number, first, run_length, ends)
         return self._index
 
     def _windows(self, stream: NDArray[np.int64], row: NDArray[np.int64]) -> Windows:
         """The windows that begin at these rows of these streams."""
-        length = self._config.batch_length
+        length = self._config.window
         sources = [source.rows for source in self._replay.streams]
         # One row more than a window: whether an episode begins there tells whether the last one inside ends here.
         batch = np.zeros((len(row), length + 1), sources[0].dtype)
@@ -171,7 +182,7 @@ class WindowSampler:
             raw[i, : len(piece)] = piece
         column = {name: np.ascontiguousarray(batch[name][:, :length]) for name in batch.dtype.names or ()}
         is_first = column["is_first"].copy()
-        is_first[:, 0] = True
+        is_first[:, 0] |= self._config.start.anew
         return Windows(
             observation={name.removeprefix("observation/"): c for name, c in column.items() if name.startswith("observation/")},
             action=column["action"],
@@ -183,19 +194,3 @@ class WindowSampler:
             stream=stream,
             row=row,
         )
-
-
-def shift_actions(action: Array, is_first: NDArray[np.bool_]) -> Array:
-    """The action that led to each row: prev_action[t] = action[t-1], and 0 where an episode or the window begins.
-
-    Args:
-        action: (B, T, ...) as stored; it is not changed.
-        is_first: (B, T).
-
-    Returns:
-        (B, T, ...), an array of its own.
-    """
-    previous = np.zeros_like(action)
-    previous[:, 1:] = action[:, :-1]
-    previous[is_first] = 0
-    return previous

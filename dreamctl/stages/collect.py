@@ -16,8 +16,8 @@ from dreamctl.stages.experiment import CollectConfig, Resolved
 from dreamctl.stages.output import check_output, remove_output
 from dreamctl.stages.plan import Plan
 
-# What a replay folder holds: shards, and the marks and unfinished files of their writers.
-SHARDS = ("*.h5", ".*.lock", ".*.tmp")
+# What a replay folder holds: shards, the marks and unfinished files of their writers, and latents stored for their rows.
+SHARDS = ("*.h5", ".*.lock", ".*.tmp", ".latents-*")
 
 
 @dataclass(frozen=True)

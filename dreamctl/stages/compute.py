@@ -1,5 +1,6 @@
 """Where and how precisely a stage computes, decided once and recorded."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,10 @@ class Compute:
     device: torch.device
     precision: str
     threads: int
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The precision of the models, for as long as the context lasts."""
+        return nullcontext()
 
     def to_json(self) -> dict[str, object]:
         """For provenance."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dreamctl.core.checkpoint import Checkpoint
 from dreamctl.core.errors import Interrupted, StoppedEarly
-from dreamctl.core.experience import TaskSpec
+from dreamctl.core.experience import Row, TaskSpec
 from dreamctl.core.metrics import Metrics
 from dreamctl.core.provenance import provenance
 from dreamctl.core.session import Session
@@ -22,6 +22,7 @@ from dreamctl.stages.learner import Learner
 from dreamctl.stages.policy import DreamPolicy, RandomPolicy
 from dreamctl.stages.train_ratio import TrainRatio
 from dreamctl.stages.training import Trainer, fit_scaling
+from dreamctl.stages.window_start import remembered
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ class Loop:
         replay = open_replay([folder.replay]) if sealed else Replay.empty(spec, envs.num_envs)
         counters.env_steps = replay.env_steps
         sampler = WindowSampler(replay, experiment.replay, session.seed)
+        memory = remembered(experiment.replay, replay, learner.world_model, session, learner.steps("world_model"))
         size = experiment.replay.batch_size * experiment.replay.batch_length
         loop = cls(
             resolved=resolved,
@@ -123,7 +125,7 @@ class Loop:
             driver=Driver(envs, spec, RandomPolicy(spec, session.seed + replay.env_steps), seed=session.seed, offset=replay.env_steps),
             score=score,
             replay=replay,
-            trainer=Trainer(learner, sampler, spec, compute, session.seed),
+            trainer=Trainer(learner, sampler, spec, compute, session.seed, memory=memory),
             ratio=TrainRatio(experiment.run.train_ratio / size, counters.ratio_reached),
             counters=counters,
             metrics=metrics,
@@ -141,6 +143,7 @@ class Loop:
         """
         config, counters = self.resolved.experiment.run, self.counters
         self.session.progress.start("run", config.steps)
+        self.replay.written_by(writer.collector, self.folder.replay)
         self.learn()
         while counters.env_steps < config.steps:
             self.stop_if_asked(writer)
@@ -149,6 +152,7 @@ class Loop:
             for row in take(self.driver.step(), config.steps - counters.env_steps):
                 writer.add(row)
                 self.replay.add(row)
+                self.remember(row)
                 counters.env_steps += not row.is_first
             self.learn()
             self.session.progress.update(counters.env_steps, updates=counters.updates)
@@ -157,13 +161,13 @@ class Loop:
         if counters.evaluated < counters.env_steps:
             self.judge()
         self.stop_if_asked(writer)
-        self.save(self.folder.agent)
+        self.save_last()
 
     def learn(self) -> None:
         """Every update that is due, once the random steps are behind us and a window fits."""
         config, counters = self.resolved.experiment.run, self.counters
         longest = max(map(len, self.replay.streams), default=0)
-        if counters.env_steps < config.prefill or longest < self.resolved.experiment.replay.batch_length:
+        if counters.env_steps < config.prefill or longest < self.resolved.experiment.replay.window:
             return
         if self.ratio.reached is None:
             # Counted from where the random steps end, also when a kill let more rows than that be there.
@@ -194,7 +198,7 @@ class Loop:
         if counters.best_score is None or score >= counters.best_score:
             counters.best_score, counters.best_step = score, counters.env_steps
             self.save(self.folder.best)
-        self.save(self.folder.agent)
+        self.save_last()
 
     def policy(self, position: int) -> DreamPolicy:
         """The agent as it is, remembering nothing; its noise depends on the position only."""
@@ -209,9 +213,21 @@ class Loop:
         if self.session.stop.requested():
             writer.pause()
             self.trainer.figures()  # fails before a state that is worth nothing replaces a good one
-            self.save(self.folder.agent)
+            self.save_last()
             steps = self.resolved.experiment.run.steps
             raise self.session.stop.error(self.folder.path, f"step {self.counters.env_steps} of {steps}")
+
+    def remember(self, row: Row) -> None:
+        """Store the state in which the agent acted on the row that was added last, where windows begin with stored states."""
+        memory, policy = self.trainer.memory, self.driver.policy
+        if memory is not None and isinstance(policy, DreamPolicy) and policy.state is not None:
+            memory.keep_acting(self.replay, row, policy.state, self.counters.updates)
+
+    def save_last(self) -> None:
+        """Write the state from which `--resume` goes on, stored latents before it."""
+        if self.trainer.memory is not None:
+            self.trainer.memory.save()
+        self.save(self.folder.agent)
 
     def save(self, path: Path) -> None:
         """Write everything as an agent checkpoint."""

@@ -1,6 +1,6 @@
 """`train-ac`: an actor and a critic in the dreams of a frozen world model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from dreamctl.stages.plan import Plan
 from dreamctl.stages.resume import CheckpointFile, take_up
 from dreamctl.stages.training import Trainer
 from dreamctl.stages.training_stage import TrainingStage, TrainResult, training_plan
+from dreamctl.stages.window_start import remembered
 
 SECTIONS = ("replay", "actor_critic", "optimizer")
 
@@ -34,6 +35,12 @@ class FrozenModel:
 
     checkpoint: Checkpoint
     path: Path
+
+    @property
+    def updates(self) -> int:
+        """Updates that the world model has had."""
+        state: Mapping[str, int] = self.checkpoint.optimizer.get("world_model", {})
+        return state.get("step", self.checkpoint.updates)
 
     def settle(self, resolved: Resolved) -> Resolved:
         """The experiment with this world model's own config.
@@ -86,7 +93,9 @@ def train_ac(resolved: Resolved, world_model: Path, replays: Sequence[Path], out
         load_weights(learner.actor_critic, part_of(start, "actor_critic", start_path), start_path)
         load_optimizer(learner, start.optimizer, start_path)
     done = before.state["done"] if before is not None else 0
-    trainer = Trainer(learner, sampler, replay.spec, compute, session.seed, offset=learner.steps("actor_critic") - done)
+    memory = remembered(resolved.experiment.replay, replay, learner.world_model, session, frozen.updates, keeps=False)
+    offset = learner.steps("actor_critic") - done
+    trainer = Trainer(learner, sampler, replay.spec, compute, session.seed, offset=offset, memory=memory)
     # The world model's own optimizer travels along, so that `train-wm --init` of this agent goes on without a second warm-up.
     return TrainingStage(trainer, target, config, resolved, replay, inputs, session, done, carried=frozen.checkpoint.optimizer).run()
 

@@ -16,6 +16,7 @@ from dreamctl.stages.plan import Plan
 from dreamctl.stages.resume import CheckpointFile, take_up
 from dreamctl.stages.training import Trainer, fit_scaling
 from dreamctl.stages.training_stage import TrainingStage, TrainResult, training_plan
+from dreamctl.stages.window_start import remembered
 
 SECTIONS = ("replay", "world_model", "optimizer", "train_wm.holdout")
 
@@ -51,7 +52,9 @@ def train_wm(resolved: Resolved, replays: Sequence[Path], out: Path, init: Path 
         load_optimizer(learner, start.optimizer, start_path)
     fit_scaling(learner.world_model, kept)
     done = before.state["done"] if before is not None else 0
-    trainer = Trainer(learner, sampler, replay.spec, compute, session.seed, offset=learner.steps("world_model") - done)
+    memory = remembered(resolved.experiment.replay, replay, learner.world_model, session, learner.steps("world_model"))
+    offset = learner.steps("world_model") - done
+    trainer = Trainer(learner, sampler, replay.spec, compute, session.seed, offset=offset, memory=memory)
     report = _holdout(trainer, held, resolved.experiment)
     return TrainingStage(trainer, target, config, resolved, replay, inputs, session, done, report=report).run()
 
@@ -74,7 +77,7 @@ def plan(resolved: Resolved, replays: Sequence[Path], out: Path, init: Path | No
 
 def _holdout(trainer: Trainer, held: Replay, experiment: Experiment) -> Callable[[], dict[str, float]]:
     """Losses on the held-out episodes, in windows as long as the longest run of them allows; nothing where too few are held out."""
-    rows = max((len(stream) for stream in held.streams), default=0)
+    rows = max((len(stream) for stream in held.streams), default=0) - experiment.replay.start.context
     if rows < 2 or experiment.train_wm.holdout_batches == 0:
         return dict
     config = replace(experiment.replay, batch_length=min(experiment.replay.batch_length, rows))

@@ -9,15 +9,17 @@ from torch import Tensor
 from dreamctl.core.codec import ActionCodec, observation_codec
 from dreamctl.core.errors import TrainingDiverged
 from dreamctl.core.experience import TaskSpec, Windows
-from dreamctl.core.tensors import Batch
+from dreamctl.core.tensors import Batch, LatentState
 from dreamctl.replay.reader import Replay
 from dreamctl.replay.sampler import WindowSampler
 from dreamctl.stages.compute import Compute, generator
 from dreamctl.stages.encoding import encoded
 from dreamctl.stages.learner import Learner
+from dreamctl.stages.window_start import Memory, ModelStates
 from dreamctl.world_model.model import WorldModel
 
-HOLDOUT_NOISE = 1
+# What noise is for, after the seed; an update's own is 0, that of acting is in policy.py.
+HOLDOUT_NOISE, CONTEXT_NOISE, HOLDOUT_CONTEXT_NOISE = 1, 2, 3
 
 
 @dataclass
@@ -26,6 +28,7 @@ class Trainer:
 
     Attributes:
         offset: updates behind the checkpoint that the learner began from; numbers go on from there, so that no batch is drawn twice.
+        memory: stored latents, where windows begin with them.
     """
 
     learner: Learner
@@ -34,18 +37,20 @@ class Trainer:
     compute: Compute
     seed: int
     offset: int = 0
+    memory: Memory | None = None
     _pending: list[dict[str, Tensor]] = field(default_factory=list)
 
     def update(self, number: int) -> None:
         """Gradient update `number` of this run, counted from 0."""
         number += self.offset
-        windows = self.sampler.sample(number)
-        batch = to_batch(windows, self.spec, self.compute.device)
+        windows, start = self._begin(self.sampler, number, CONTEXT_NOISE)
+        batch = self._to_batch(windows)
         size, length = batch.reward.shape
         noise = self.learner.noise(size, length, generator(self.compute, self.seed, 0, number))
-        start = self.learner.world_model.rssm.initial(len(batch.reward), batch.reward)
-        figures, _ = self.learner.update(batch, start, noise)
+        figures, state = self.learner.update(batch, start, noise)
         self._pending.append(figures)
+        if self.memory is not None:
+            self.memory.keep(self.sampler, windows, state, number + 1)
 
     def figures(self) -> dict[str, float]:
         """Means over the updates since the last call, fetched from the device at once.
@@ -66,16 +71,30 @@ class Trainer:
 
     @torch.no_grad()
     def holdout(self, sampler: WindowSampler, batches: int) -> dict[str, float]:
-        """The world model's loss terms on other data, by the same names with `holdout/` in front; the same batches every time."""
+        """The world model's loss terms on other data, by the same names with `holdout/` in front; the same batches every time.
+
+        Windows begin as those that are learned from do, but nothing is stored.
+        """
         world_model = self.learner.world_model
         sums: dict[str, float] = {}
         for number in range(batches):
-            batch = to_batch(sampler.sample(number), self.spec, self.compute.device)
+            windows, start = self._begin(sampler, number, HOLDOUT_CONTEXT_NOISE)
+            batch = self._to_batch(windows)
             noise = world_model.config.latent.noise(tuple(batch.reward.shape), generator(self.compute, self.seed, HOLDOUT_NOISE, number))
-            observed = world_model.observe(world_model.rssm.initial(len(batch.reward), batch.reward), batch, noise=noise)
-            for name, term in world_model.losses(observed, batch)[0].items():
+            with self.compute.autocast():
+                terms, _ = world_model.losses(world_model.observe(start, batch, noise=noise), batch)
+            for name, term in terms.items():
                 sums[name] = sums.get(name, 0.0) + float(term.mean()) / batches
         return {f"holdout/{name}": value for name, value in sums.items()}
+
+    def _begin(self, sampler: WindowSampler, number: int, noise: int) -> tuple[Windows, LatentState]:
+        """The rows of batch `number` to learn from, and the states before them."""
+        chances = generator(self.compute, self.seed, noise, number)
+        states = ModelStates(self.learner.world_model, self._to_batch, sampler, self.compute, chances, self.memory)
+        return sampler.config.start.begin(sampler.sample(number), states)
+
+    def _to_batch(self, windows: Windows) -> Batch:
+        return to_batch(windows, self.spec, self.compute.device)
 
 
 def fit_scaling(world_model: WorldModel, replay: Replay) -> None:

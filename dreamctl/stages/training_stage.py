@@ -99,8 +99,10 @@ class TrainingStage:
         return TrainResult(self.target.out, updates, self.trainer.offset + updates, self.replay.env_steps, figures)
 
     def save(self, behind: int) -> Path:
-        """Write the checkpoint after so many updates; returns where it is."""
-        learner = self.trainer.learner
+        """Write the checkpoint after so many updates, stored latents before it; returns where it is."""
+        learner, memory = self.trainer.learner, self.trainer.memory
+        if memory is not None:
+            memory.save()
         checkpoint = Checkpoint(
             kind="world_model" if learner.actor_critic is None else "agent",
             updates=self.trainer.offset + behind,
