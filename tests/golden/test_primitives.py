@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from torch import nn
 
-from dreamctl.nn.blocks import MLP, NORM_EPS, BlockLinear, Linear, symexp, symlog
+from dreamctl.nn.blocks import MLP, BlockLinear, Linear, symexp, symlog
 from dreamctl.nn.distributions import Bernoulli, Normal, OneHot, TwoHot, even_bins, one_hot, symexp_bins
 from dreamctl.nn.scalars import SquaredError, SymlogSquaredError, SymlogTwoHot
+from dreamctl.nn.style import LayerNorm, Norm, RMSNorm
 from dreamctl.world_model.kl import BalancedKL
 from tests.conftest import Golden
 from tests.golden.names import check, double, load_weights, nest, to_ours
@@ -127,16 +127,21 @@ def test_straight_through_sample(golden: Golden) -> None:
     check(logits.grad, data["out.st_grad"])
 
 
-def test_norms(golden: Golden) -> None:
+# Both fixtures use one ε, which is the official one of the RMS norm only.
+@pytest.mark.parametrize(("case", "kind"), [("rms", RMSNorm()), ("layer", LayerNorm(eps=1e-4))])
+def test_norms(golden: Golden, case: str, kind: Norm) -> None:
     data = golden("norms")
     x = double(data["in.x"])
-    norm = nn.RMSNorm(x.shape[-1], eps=NORM_EPS).double()
-    norm.weight.data.copy_(to_ours("scale", data["w.rms.scale"]))
+    norm = kind.module(x.shape[-1]).double()
+    parameters = {"scale": norm.weight} | ({"shift": norm.bias} if case == "layer" else {})
+    for name, parameter in parameters.items():
+        parameter.data.copy_(to_ours(name, data[f"w.{case}.{name}"]))
     y = norm(x)
-    check(y, data["out.rms"])
+    check(y, data[f"out.{case}"])
     y.backward(torch.from_numpy(data["in.gy"]).double())
-    check(x.grad, data["out.drms_dx"])
-    check(norm.weight.grad, data["grad.rms.scale"])
+    check(x.grad, data[f"out.d{case}_dx"])
+    for name, parameter in parameters.items():
+        check(parameter.grad, data[f"grad.{case}.{name}"], name)
 
 
 def test_linears(golden: Golden) -> None:
