@@ -26,7 +26,7 @@ from dreamctl.video.file import check_format, write_film
 from dreamctl.video.film import Film
 from dreamctl.video.panels import Panels
 from dreamctl.video.scene import Scene, View, ending, figures
-from dreamctl.video.views import Columns, Draw, knows_more, lone, shortened, view
+from dreamctl.video.views import Columns, Draw, knows_more, lone, shortened, side_by_side, view
 
 How = Literal["frames", "images", "drawn", "traces"]
 SHOWN = ("continue_prob", "value")  # the further columns whose numbers stand below a row
@@ -128,7 +128,7 @@ def pictures_of(replay: Replay, first: EpisodeInfo, config: RenderConfig, sessio
     elif "frame" in replay.extra_names and not first.context:
         yield Source("frames")
     elif images:
-        yield Source("images", lambda row: np.asarray(row[images[0]], np.uint8))
+        yield Source("images", partial(side_by_side, images))
     else:
         probe = {name: column[0] for name, column in replay.load(first).observation.items()}
         with drawing(replay.spec, probe, session) as draw:

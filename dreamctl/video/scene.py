@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from dreamctl.core.experience import Array, Episode
@@ -149,7 +150,10 @@ def ending(episode: Episode) -> str:
 
 
 def _action(action: Array) -> str:
-    """An action as text; of a long one the first numbers."""
+    """An action as text; that of a nested one leaf by leaf."""
+    if action.dtype.names:
+        fields = cast("NDArray[np.void]", action)
+        return ", ".join(_action(fields[name]) for name in action.dtype.names)
     numbers = np.ravel(np.asarray(action))
     if np.issubdtype(numbers.dtype, np.integer):
         return " ".join(str(int(one)) for one in numbers)

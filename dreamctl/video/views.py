@@ -1,6 +1,6 @@
 """Episodes as views: pictures where rows can be drawn, otherwise traces, with the truth beside a dream where it is known."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -80,6 +80,12 @@ def knows_more(episode: Episode) -> bool:
 def lone(side: int) -> int:
     """A picture that stands alone may be larger than one of two."""
     return round(side * 1.4)
+
+
+def side_by_side(names: Sequence[str], row: Columns) -> NDArray[np.uint8]:
+    """(H, W, 3): the images of one row next to each other; of channels that are no colours the last, the newest of a stack of frames."""
+    pictures = [np.atleast_3d(np.asarray(row[name], np.uint8)) for name in names]
+    return np.concatenate([np.broadcast_to(p if p.shape[2] == 3 else p[..., -1:], (*p.shape[:2], 3)) for p in pictures], axis=1)
 
 
 def vectors(spec: TaskSpec, columns: Columns) -> NDArray[np.floating]:
