@@ -5,7 +5,6 @@ from torch import Tensor, nn
 
 from dreamctl.nn.style import LayerStyle
 
-NORM_EPS = 1e-4
 # Restores unit variance after cutting a normal at two standard deviations.
 TRUNCATION_GAIN = 1.1368
 DEFAULT_STYLE = LayerStyle()

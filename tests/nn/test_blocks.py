@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from dreamctl.nn.blocks import MLP, NORM_EPS, BlockLinear, Dense, Linear, symexp, symlog
+from dreamctl.nn.blocks import MLP, BlockLinear, Dense, Linear, symexp, symlog
+from dreamctl.nn.style import RMSNorm
 
 
 @pytest.mark.parametrize(("x", "y"), [(0.0, 0.0), (1.0, math.log(2)), (-1.0, -math.log(2)), (math.e - 1, 1.0), (1e6, math.log1p(1e6))])
@@ -30,13 +31,13 @@ def test_dense_by_hand() -> None:
     dense = Dense(2, 2)
     dense.linear.weight.data = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
     found = dense(torch.tensor([3.0, 2.0]))
-    scale = 1 / math.sqrt((9 + 16) / 2 + NORM_EPS)
+    scale = 1 / math.sqrt((9 + 16) / 2 + RMSNorm().eps)
     wanted = [x * scale / (1 + math.exp(-x * scale)) for x in (3, 4)]
     torch.testing.assert_close(found, torch.tensor(wanted))
 
 
 def test_the_norm_stays_calm_near_zero() -> None:
-    assert NORM_EPS == 1e-4
+    assert RMSNorm().eps == 1e-4
     norm = Dense(4, 4).norm
     assert norm(torch.full((4,), 1e-6)).abs().max() < 1e-3
 
