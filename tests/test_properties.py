@@ -131,6 +131,13 @@ PROPERTIES: dict[str, tuple[str, list[str]]] = {
             "stages/test_train_ratio::test_updates_keep_pace_whatever_the_strides",
         ],
     ),
+    "P21": (
+        "decoded images lie between black and white; a constant one costs the squared distance of all its numbers",
+        [
+            "world_model/test_images::test_a_decoded_image_lies_between_black_and_white",
+            "world_model/test_images::test_a_constant_image_costs_its_squared_distance_in_every_number",
+        ],
+    ),
     "P22": ("the official numbers of parameters", ["world_model/test_sizes::test_the_small_walker_has_the_official_number_of_parameters"]),
     "P23": (
         "an update is a pure function, and everything that it depends on is saved",
