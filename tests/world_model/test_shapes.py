@@ -1,6 +1,8 @@
 """Documented shapes are real ones, whatever the kinds."""
 
 import itertools
+import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,20 +12,37 @@ from dreamctl.actor_critic.model import ActorCritic, ActorCriticConfig, NetworkC
 from dreamctl.actor_critic.returns import ReturnScale
 from dreamctl.core.codec import ActionCodec
 from dreamctl.nn.scalars import ScalarOutput
+from dreamctl.nn.style import LayerStyle, Norm
+from dreamctl.world_model.cells import Cell
+from dreamctl.world_model.continues import ContinueOutput
+from dreamctl.world_model.initial import InitialState
 from dreamctl.world_model.kl import KL
 from dreamctl.world_model.latents import Latent
+from dreamctl.world_model.rssm import RSSMConfig
 from dreamctl.world_model.scaling import VectorScaling
 from tests.kinds import each, kinds
-from tests.world_model.models import BOX, DISCRETE, batch, chances, start, world_model
+from tests.world_model.models import BOX, DISCRETE, TINY, batch, chances, start, world_model
 
 B, T, H = 2, 4, 3
-ALL = [*itertools.product(kinds(Latent), kinds(KL), kinds(VectorScaling), kinds(ScalarOutput))]
+# Kinds that meet one another in the recurrent model, all together; the others beside each latent.
+RECURRENT = [
+    {"latent": latent(), "rssm": RSSMConfig(16, 8, cell(), initial=initial())}
+    for latent, cell, initial in itertools.product(kinds(Latent), kinds(Cell), kinds(InitialState))
+]
+BESIDE = {"kl": KL, "vectors": VectorScaling, "reward_output": ScalarOutput, "continue_output": ContinueOutput}
+OTHERS = [{"latent": latent(), field: kind()} for latent in kinds(Latent) for field, union in BESIDE.items() for kind in kinds(union)]
+STYLES = [{"style": LayerStyle(norm=norm())} for norm in kinds(Norm)]
+LAYERS = [{"rssm": replace(TINY.rssm, prior_layers=3, posterior_layers=2)}]
+
+
+def named(variant: dict[str, object]) -> str:
+    return "-".join(re.findall(r"[A-Z]\w+(?=\()", repr(list(variant.values()))))
 
 
 @pytest.mark.parametrize("space", [BOX, DISCRETE], ids=["box", "discrete"])
-@pytest.mark.parametrize(("latent", "kl", "vectors", "scalar"), ALL, ids=["-".join(kind.kind for kind in all_) for all_ in ALL])
-def test_world_model(space: Space, latent: type, kl: type, vectors: type, scalar: type) -> None:
-    model = world_model(space, latent=latent(), kl=kl(), vectors=vectors(), reward_output=scalar())
+@pytest.mark.parametrize("variant", RECURRENT + OTHERS + STYLES + LAYERS, ids=named)
+def test_world_model(space: Space, variant: dict[str, object]) -> None:
+    model = world_model(space, **variant)
     seen, size = batch(model, B, T), ActionCodec(space).size
     noise = chances(model, B, T)
     found = model.observe(start(model, B), seen, noise=noise)
@@ -35,6 +54,8 @@ def test_world_model(space: Space, latent: type, kl: type, vectors: type, scalar
     assert {name: vector.shape for name, vector in found.scaled.items()} == {"body/place": (B, T, 3), "height": (B, T, 1)}
     terms, _ = model.losses(found, seen)
     assert all(term.shape == (B, T) and term.isfinite().all() for term in terms.values())
+    torch.stack(list(terms.values())).sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
     state = found.state.flatten()
     assert state.h.shape == (B * T, 16)
     assert torch.equal(state.h[T], found.state.h[1, 0]), "batch first"
