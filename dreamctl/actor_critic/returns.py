@@ -69,38 +69,104 @@ class PercentileScale:
         lo ← (1 - rate) lo + rate P_low(R),  hi ← (1 - rate) hi + rate P_high(R),  S = max(limit, hi - lo)
 
     Attributes:
-        rate: of the moving average, which starts at 0 and is not debiased.
+        rate: of the moving averages, which start at 0.
         low, high: percentiles in [0, 1].
         limit: smallest scale, so that small returns are not blown up.
+        debias: whether the averages are divided by 1 - (1 - rate)ⁿ after n updates, as if they had not started at 0.
     """
 
     kind: ClassVar[str] = "percentile"
+    names: ClassVar[tuple[str, ...]] = ("low", "high")
     rate: Share = 0.01
     low: Share = 0.05
     high: Share = 0.95
     limit: Annotated[float, Within(1e-8)] = 1.0
+    debias: bool = False
+
+    def statistics(self, returns: Tensor) -> tuple[Tensor, ...]:
+        """Both percentiles of returns of any shape."""
+        ordered = returns.flatten().sort().values
+        return percentile(ordered, self.low), percentile(ordered, self.high)
+
+    def scale(self, low: Tensor, high: Tensor) -> Tensor:
+        """S from the averages, ()."""
+        return (high - low).clamp_min(self.limit)
 
 
-ReturnScale = PercentileScale
+@dataclass(frozen=True)
+class DeviationScale:
+    """Returns are divided by their smoothed standard deviation, never by less than a limit (DreamerV3 official code, `meanstd`).
+
+        m ← (1 - rate) m + rate E[R],  q ← (1 - rate) q + rate E[R²],  S = max(limit, √(q - m²))
+
+    Attributes:
+        rate, limit, debias: as those of the percentiles.
+    """
+
+    kind: ClassVar[str] = "deviation"
+    names: ClassVar[tuple[str, ...]] = ("mean", "square")
+    rate: Share = 0.01
+    limit: Annotated[float, Within(1e-8)] = 1.0
+    debias: bool = True
+
+    def statistics(self, returns: Tensor) -> tuple[Tensor, ...]:
+        """E[R], E[R²]."""
+        return returns.mean(), returns.square().mean()
+
+    def scale(self, mean: Tensor, square: Tensor) -> Tensor:
+        """S from the averages, ()."""
+        return (square - mean.square()).clamp_min(0).sqrt().clamp_min(self.limit)
+
+
+@dataclass(frozen=True)
+class NoScale:
+    """Returns as they are, S = 1 (Dreamer, DreamerV2)."""
+
+    kind: ClassVar[str] = "none"
+    names: ClassVar[tuple[str, ...]] = ()
+    rate: ClassVar[float] = 0.0
+    debias: ClassVar[bool] = False
+
+    def statistics(self, returns: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG002
+        """Nothing."""
+        return ()
+
+    def scale(self) -> Tensor:
+        """1, ()."""
+        return torch.ones(())
+
+
+ReturnScale = PercentileScale | DeviationScale | NoScale
 
 
 class ReturnScaler(nn.Module):
-    """The running range of returns; its two numbers are buffers, so they travel with the weights."""
+    """The running statistics of returns; they are buffers, so they travel with the weights."""
 
     def __init__(self, config: ReturnScale) -> None:
         super().__init__()
         self.config = config
-        self.register_buffer("low", torch.zeros(()))
-        self.register_buffer("high", torch.zeros(()))
+        for name in (*config.names, *(["correction"] if config.debias else [])):
+            self.register_buffer(name, torch.zeros(()))
+        self.register_buffer("like", torch.ones(()), persistent=False)
 
     @torch.no_grad()
     def update(self, returns: Tensor) -> None:
-        """Take returns of any shape into the running range."""
-        ordered = returns.flatten().sort().values
-        for name, level in (("low", self.config.low), ("high", self.config.high)):
-            self.get_buffer(name).lerp_(percentile(ordered, level), self.config.rate)
+        """Take returns of any shape into the running statistics."""
+        for name, found in zip(self.config.names, self.config.statistics(returns), strict=True):
+            self.get_buffer(name).lerp_(found, self.config.rate)
+        if self.config.debias:
+            self.get_buffer("correction").lerp_(self.get_buffer("like"), self.config.rate)
+
+    @property
+    def averages(self) -> dict[str, Tensor]:
+        """The running statistics by name, each (), the bias of their start divided out where the kind wants that."""
+        raw = {name: self.get_buffer(name) for name in self.config.names}
+        if not self.config.debias:
+            return raw
+        correction = self.get_buffer("correction").clamp_min(self.config.rate)
+        return {name: average / correction for name, average in raw.items()}
 
     @property
     def scale(self) -> Tensor:
         """S, ()."""
-        return (self.get_buffer("high") - self.get_buffer("low")).clamp_min(self.config.limit)
+        return self.config.scale(*self.averages.values()).to(self.get_buffer("like"))

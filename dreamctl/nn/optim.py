@@ -113,3 +113,15 @@ def clip_by_norm_ratio(gradients: list[Tensor], parameters: list[Tensor], clip: 
 def blend_(slow: Iterable[Tensor], fast: Iterable[Tensor], rate: float) -> None:
     """Exponential moving average in place: slow ← rate · fast + (1 - rate) · slow."""
     torch._foreach_lerp_(list(slow), list(fast), rate)
+
+
+@torch.no_grad()
+def blend_every_(slow: Iterable[Tensor], fast: Iterable[Tensor], rate: float, every: int, calls: Tensor) -> None:
+    """`blend_` at call 0, `every`, 2 `every`, ...; `calls` () counts on the device, so that nothing waits for it."""
+    if every == 1:
+        blend_(slow, fast, rate)
+    else:
+        due = rate * (calls % every == 0)
+        for old, new in zip(slow, fast, strict=True):
+            old.lerp_(new, due.to(old.dtype))
+    calls.add_(1)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from dreamctl.actor_critic.model import ActorCritic, Dreamt
 from dreamctl.core.tensors import Batch, LatentState, Rollout
 from dreamctl.nn.distributions import Draw, inverse_cdf
+from dreamctl.nn.frozen import frozen
 from dreamctl.nn.optim import Optimizer
 from dreamctl.world_model.model import Observed, WorldModel
 
@@ -47,7 +48,7 @@ class Learner:
         self.world_model, self.actor_critic, self.autocast = world_model, actor_critic, autocast
         parts: dict[str, nn.Module] = {"world_model": world_model}
         if actor_critic is not None:
-            parts["actor_critic"] = actor_critic
+            parts |= {"actor": actor_critic.actor, "critic": actor_critic.critic}
         groups = {name: [p for p in part.parameters() if p.requires_grad] for name, part in parts.items()}
         self.groups = {name: parameters for name, parameters in groups.items() if parameters}
         self.optimizer = optimizer.optimizer(self.groups)
@@ -105,19 +106,20 @@ class Learner:
         if "world_model" in self.groups:
             terms, figures = self.world_model.losses(observed, batch)
         if self.actor_critic is not None:
-            dreamt = self._dream(self.actor_critic, observed.state, noise, draw)
+            dreamt = self._dream(self.actor_critic, observed.state, batch, noise, draw)
             terms |= dreamt.losses
-            terms["replay_value"] = self._replay_loss(self.actor_critic, observed, batch, dreamt)
+            if self.actor_critic.config.loss_scales.replay_value > 0:
+                terms["replay_value"] = self._replay_loss(self.actor_critic, observed, batch, dreamt)
             figures |= dreamt.figures
         return terms, figures, observed.state
 
-    def _dream(self, actor_critic: ActorCritic, state: LatentState, noise: Noise, draw: Draw) -> Dreamt:
-        """Imagine from the last steps of every window, without a graph, and learn from it."""
-        start = state.detach().flatten(actor_critic.config.starts)
-        assert noise.dream is not None
-        with torch.no_grad():
+    def _dream(self, actor_critic: ActorCritic, state: LatentState, batch: Batch, noise: Noise, draw: Draw) -> Dreamt:
+        """Imagine from the last steps of every window, and learn from it; with a graph only where the actor learns through the dream."""
+        steps = actor_critic.config.starts or batch.reward.shape[1]
+        start = state.detach().flatten(steps)
+        with frozen(self.world_model) if actor_critic.gradient.through_dream else torch.no_grad():
             rollout = dream(self.world_model, actor_critic, start, noise, draw)
-        return actor_critic.losses(rollout)
+        return actor_critic.losses(actor_critic.begin(rollout, batch.terminated[:, -steps:].flatten()))
 
     def _replay_loss(self, actor_critic: ActorCritic, observed: Observed, batch: Batch, dreamt: Dreamt) -> Tensor:
         """The critic's loss on the steps from which dreams began; their returns are what real experience bootstraps from."""
@@ -127,13 +129,13 @@ class Learner:
 
 
 def dream(world_model: WorldModel, actor_critic: ActorCritic, start: LatentState, noise: Noise, draw: Draw = inverse_cdf) -> Rollout:
-    """A dream in which the actor acts, as long as the noise lasts; `start` is (N, ·)."""
+    """A dream in which the actor acts, as long as the noise lasts; `start` is (N, ·). The actor sees states as constants."""
     assert noise.dream is not None
     assert noise.action is not None
     chances = noise.action.unbind(0)
 
     def act(state: LatentState, step: int) -> Tensor:
-        return actor_critic.policy(state.features, draw).sample(chances[step])
+        return actor_critic.policy(state.features.detach(), draw).sample(chances[step])
 
     return world_model.imagine(start, act, len(noise.dream), noise=noise.dream, draw=draw)
 

@@ -94,7 +94,7 @@ def train_ac(resolved: Resolved, world_model: Path, replays: Sequence[Path], out
         load_optimizer(learner, start.optimizer, start_path)
     done = before.state["done"] if before is not None else 0
     memory = remembered(resolved.experiment.replay, replay, learner.world_model, session, frozen.updates, keeps=False)
-    offset = learner.steps("actor_critic") - done
+    offset = learner.steps("actor") - done
     trainer = Trainer(learner, sampler, replay.spec, compute, session.seed, offset=offset, memory=memory)
     # The world model's own optimizer travels along, so that `train-wm --init` of this agent goes on without a second warm-up.
     return TrainingStage(trainer, target, config, resolved, replay, inputs, session, done, carried=frozen.checkpoint.optimizer).run()

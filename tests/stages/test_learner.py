@@ -157,9 +157,9 @@ def test_everything_that_is_saved_shapes_later_updates(what: str) -> None:
         update(one, seed), update(two, seed)
     assert two.actor_critic is not None
     if what in ("step", "square", "momentum"):
-        state = two.optimizer.group_state("actor_critic")
+        state = two.optimizer.group_state("actor")
         changed = state[what] + 1 if what == "step" else [2 * moment for moment in state[what]]
-        two.optimizer.load_group_state("actor_critic", {**state, what: changed})
+        two.optimizer.load_group_state("actor", {**state, what: changed})
     elif what == "slow_critic":
         for parameter in two.actor_critic.slow_critic.parameters():
             parameter.data += 0.1

@@ -84,7 +84,7 @@ def test_init_takes_the_world_model_from_the_other_file(whole: Path, replay: Pat
     assert same(part(out, "world_model"), part(newer, "world_model"))
     assert result.total_updates == Checkpoint.load(out).updates == 16
     steps = {name: state["step"] for name, state in Checkpoint.load(out).optimizer.items()}
-    assert steps == {"world_model": 12, "actor_critic": 16}
+    assert steps == {"world_model": 12, "actor": 16, "critic": 16}
 
 
 def test_init_begins_with_the_agent_of_the_checkpoint_and_has_no_second_warmup(
