@@ -1,6 +1,6 @@
 """Windows of consecutive rows, drawn from a replay: batch k is a pure function of the seed, k and the streams' lengths."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
@@ -71,7 +71,7 @@ class ReplayConfig:
     batch_length: Annotated[int, Within(2)] = 64
     windows: WindowKind = AcrossEpisodes()
     selector: Selector = Uniform()
-    start: Start = Zero()
+    start: Start = field(default_factory=Zero)
     allow_imagined: bool = False
 
     @property

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from dreamctl.core.experience import Array, Windows
 from dreamctl.core.limits import Count
 
-State = TypeVar("State")
+State_co = TypeVar("State_co", covariant=True)
 
 
 class Latents(NamedTuple):
@@ -20,19 +20,19 @@ class Latents(NamedTuple):
     known: NDArray[np.bool_]
 
 
-class States(Protocol[State]):
-    """What a model offers to the start of a window; `State` is its own kind of state, one a window."""
+class States(Protocol[State_co]):
+    """What a model offers to the start of a window; `State_co` is its own kind of state, one a window."""
 
-    def zero(self, windows: Windows) -> State:
+    def zero(self, windows: Windows) -> State_co:
         """The state before anything was seen."""
 
-    def observed(self, windows: Windows) -> State:
+    def observed(self, windows: Windows) -> State_co:
         """The state after these rows, seen from the zero state; a constant."""
 
     def stored(self, windows: Windows) -> Latents:
         """What was stored for the first row of each window."""
 
-    def given(self, latents: Latents) -> State:
+    def given(self, latents: Latents) -> State_co:
         """Stored states as the model's own."""
 
 
@@ -49,7 +49,7 @@ class Zero:
         """Rows that are drawn in front of those that are learned from."""
         return 0
 
-    def begin(self, windows: Windows, states: States[State]) -> tuple[Windows, State]:
+    def begin(self, windows: Windows, states: States[State_co]) -> tuple[Windows, State_co]:
         """The rows to learn from, and the state before them."""
         return windows, states.zero(windows)
 
@@ -72,7 +72,7 @@ class BurnIn:
         """Rows that are drawn in front of those that are learned from."""
         return self.steps
 
-    def begin(self, windows: Windows, states: States[State]) -> tuple[Windows, State]:
+    def begin(self, windows: Windows, states: States[State_co]) -> tuple[Windows, State_co]:
         """The rows to learn from, and the state before them."""
         return windows.steps(self.steps), states.observed(windows.steps(0, self.steps))
 
@@ -95,7 +95,7 @@ class StoredLatents:
         """Rows that are drawn in front of those that are learned from."""
         return 1
 
-    def begin(self, windows: Windows, states: States[State]) -> tuple[Windows, State]:
+    def begin(self, windows: Windows, states: States[State_co]) -> tuple[Windows, State_co]:
         """The rows to learn from, and the state before them."""
         rest, latents = go_on(windows, states.stored(windows), windows.action[:, 0])
         return rest, states.given(latents)

@@ -9,7 +9,8 @@ import pytest
 
 from dreamctl.core.errors import InputError
 from dreamctl.replay.reader import Replay, open_replay
-from dreamctl.replay.sampler import AcrossEpisodes, ReplayConfig, WindowKind, WindowSampler, WithinEpisode, shift_actions
+from dreamctl.replay.sampler import AcrossEpisodes, ReplayConfig, WindowKind, WindowSampler, WithinEpisode
+from dreamctl.replay.starts import shift_actions
 from dreamctl.replay.writer import write_episodes
 from tests.replay.rows import SPEC, dream, episode_rows, stream_rows, write
 
