@@ -32,13 +32,20 @@ CHOICES = {
 NESTED = {
     "dict": Dict({"turn": Discrete(3, start=1), "push": Box(-1, 1, (2,), np.float64)}),
     "tuple": Tuple([Box(0, 2, (), np.float32), MultiBinary(2)]),
-    "nested": Dict({"arm": Dict({"grip": Discrete(2), "angles": Box(-2, 2, (2, 2), np.float64)}), "legs": Tuple([GRID, Tuple([Discrete(2)])])}),
+    "nested": Dict(
+        {"arm": Dict({"grip": Discrete(2), "angles": Box(-2, 2, (2, 2), np.float64)}), "legs": Tuple([GRID, Tuple([Discrete(2)])])}
+    ),
 }
 IMAGES = {
     "image": Box(0, 255, (16, 24, 3), np.uint8),
     "image-grey": Box(0, 255, (16, 16), np.uint8),
     "images-and-more": Dict(
-        {"left": Box(0, 255, (16, 16, 3), np.uint8), "right": Box(0, 255, (16, 16), np.uint8), "mood": Discrete(3), "speed": Box(-1, 1, (2,))}
+        {
+            "left": Box(0, 255, (16, 16, 3), np.uint8),
+            "right": Box(0, 255, (16, 16), np.uint8),
+            "mood": Discrete(3),
+            "speed": Box(-1, 1, (2,)),
+        }
     ),
 }
 ACTIONS: dict[str, Space] = {**BOXES, **CHOICES, **NESTED}
@@ -98,5 +105,5 @@ def sampled(space: Space, count: int, seed: int = 0) -> np.ndarray:
     """Stored actions (count, ...) drawn from a space."""
     space.seed(seed)
     codec = ActionCodec(space)
-    rows = [flat_values(space.sample(), bare="action") for _ in range(count)]
-    return codec.from_columns({name: np.stack([row[name] for row in rows]) for name in codec.leaves})
+    rows = [flat_values(space.sample(), bare="action") for _ in range(count + 1)]
+    return codec.from_columns({name: np.stack([row[name] for row in rows])[:count] for name in codec.leaves})

@@ -1,0 +1,96 @@
+"""Every kind of space: from the environment into a file, through windows into tensors and back; and a tiny training in each."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from dreamctl.core.codec import ActionCodec
+from dreamctl.core.experience import Array, Row
+from dreamctl.core.spaces import flat_values
+from dreamctl.envs.driver import Driver, make_envs, task_spec
+from dreamctl.replay.reader import open_replay
+from dreamctl.replay.sampler import ReplayConfig, WindowSampler
+from dreamctl.replay.writer import ReplayWriter
+from dreamctl.stages.encoding import decoded
+from dreamctl.stages.policy import RandomPolicy
+from dreamctl.stages.training import to_batch
+from tests.spaces import ACTIONS, OBSERVATIONS, AnySuite
+
+STEPS, LIMIT = 25, 9
+TASKS = [*(f"{name}/discrete" for name in OBSERVATIONS), *(f"box/{name}" for name in ACTIONS)]
+MERGED = ("images-and-more/discrete", "nested/nested")
+
+
+class Happened(NamedTuple):
+    """What the environment gave, and the action that led there, as the environment took it."""
+
+    observation: object
+    action: object | None
+
+
+def collected(path: Path, task: str) -> list[list[Happened]]:
+    """Write a replay of two lanes, sealed often; returns what happened in each lane."""
+    envs = make_envs(AnySuite(LIMIT), task, 2, vectorize="sync")
+    spec = task_spec(AnySuite(LIMIT), task, envs)
+    driver = Driver(envs, spec, RandomPolicy(spec, 0))
+    with ReplayWriter(path, spec, lanes=2, seed=0, seal_steps=7) as writer:
+        for _ in range(STEPS):
+            for row in driver.step():
+                writer.add(row)
+    lanes = []
+    for env in envs.envs:
+        taken = iter(env.unwrapped.received)
+        lanes.append([Happened(value, None if t % (LIMIT + 1) == 0 else next(taken)) for t, value in enumerate(env.unwrapped.given)])
+    return lanes
+
+
+def same(one: Mapping[str, Array], two: Mapping[str, Array]) -> None:
+    assert one.keys() == two.keys()
+    for name in one:
+        assert one[name].shape == two[name].shape
+        np.testing.assert_allclose(np.asarray(one[name], np.float64), np.asarray(two[name], np.float64), rtol=1e-6, atol=1e-6)
+
+
+def as_dreamt(tensor: torch.Tensor) -> torch.Tensor:
+    """Pictures as a decoder emits them; numbers as they are."""
+    return tensor.float() / 255 if tensor.dtype == torch.uint8 else tensor
+
+
+@pytest.mark.parametrize(("task", "file"), [*((task, "replay") for task in TASKS), *((task, "replay.h5") for task in MERGED)])
+def test_a_value_survives_file_windows_and_tensors(tmp_path: Path, task: str, file: str) -> None:
+    lanes = collected(tmp_path / file, task)
+    streams = lanes if file == "replay" else [lanes[0] + lanes[1]]
+    replay = open_replay([tmp_path / file])
+    assert [len(stream) for stream in replay.streams] == [len(stream) for stream in streams]
+    windows = WindowSampler(replay, ReplayConfig(batch_size=6, batch_length=8), 0).sample(0)
+    batch = to_batch(windows, replay.spec, torch.device("cpu"))
+    values = decoded(replay.spec, {name: as_dreamt(tensor) for name, tensor in batch.observation.items()})
+    codec = ActionCodec(replay.spec.action)
+    actions = codec.decode(batch.prev_action.numpy())
+    for i, (stream, row) in enumerate(zip(windows.stream, windows.row, strict=True)):
+        for t, happened in enumerate(streams[stream][row : row + 8]):
+            same({name: column[i, t] for name, column in values.items()}, flat_values(happened.observation))
+            if windows.is_first[i, t]:
+                assert not batch.prev_action[i, t].any()
+            else:
+                same(flat_values(codec.clip(actions[i, t])), flat_values(happened.action))
+
+
+def rows_of(task: str, vectorize: str) -> list[Row]:
+    envs = make_envs(AnySuite(LIMIT), task, 2, vectorize=vectorize)
+    spec = task_spec(AnySuite(LIMIT), task, envs)
+    driver = Driver(envs, spec, RandomPolicy(spec, 0), seed=3)
+    rows = [row for _ in range(12) for row in driver.step()]
+    envs.close()
+    return rows
+
+
+def test_nested_rows_of_processes_are_those_of_one_process() -> None:
+    for one, two in zip(*(rows_of("nested/nested", vectorize) for vectorize in ("sync", "async")), strict=True):
+        same(one.observation, two.observation)
+        np.testing.assert_array_equal(one.action, two.action)
+        assert (one.reward, one.is_first) == (two.reward, two.is_first)
