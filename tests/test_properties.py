@@ -59,13 +59,13 @@ PROPERTIES: dict[str, tuple[str, list[str]]] = {
     ),
     "P11": (
         "an action of 3 counts as one of 1",
-        ["world_model/test_rssm::test_actions_beyond_one_count_as_one_but_keep_a_gradient"],
+        ["world_model/test_cells::test_actions_beyond_one_count_as_one_where_the_cell_says_so"],
     ),
     "P12": (
         "the recurrent state is bounded; zero weights keep 0.7311 of it",
         [
-            "world_model/test_rssm::test_the_state_stays_bounded",
-            "world_model/test_rssm::test_zero_weights_keep_a_known_share_of_the_state",
+            "world_model/test_cells::test_every_cell_keeps_the_state_bounded",
+            "world_model/test_cells::test_zero_weights_keep_a_known_share_of_the_state",
         ],
     ),
     "P13": ("a block sees its own inputs only", ["nn/test_blocks::test_a_block_sees_its_own_inputs_only"]),

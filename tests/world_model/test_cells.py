@@ -74,7 +74,10 @@ def test_zero_weights_keep_a_known_share_of_the_state(cell: Cell, share: float) 
 def test_actions_beyond_one_count_as_one_where_the_cell_says_so(cell: Cell, clips: bool) -> None:
     model, (h, z, _) = network(cell), inputs()
     far, near = torch.tensor([[3.0, -7.0]]).double().expand(N, A), torch.tensor([[1.0, -1.0]]).double().expand(N, A)
+    far = far.clone().requires_grad_()
     assert torch.allclose(step(model, h, z, far), step(model, h, z, near)) == clips
+    (gradient,) = torch.autograd.grad(step(model, h, z, far).sum(), far)
+    assert (gradient != 0).all(), "clipped or not, an action keeps its gradient"
     assert not torch.allclose(step(model, h, z, near), step(model, h, z, 0.5 * near))
 
 

@@ -4,7 +4,12 @@ import pytest
 import torch
 
 from dreamctl.core.tensors import Batch, LatentState
+from dreamctl.world_model.cells import BlockGRU, Cell, NormGRU, PlainGRU
+from dreamctl.world_model.initial import InitialState
+from dreamctl.world_model.latents import CategoricalLatent, GaussianLatent, Latent
 from dreamctl.world_model.model import Observed, WorldModel
+from dreamctl.world_model.rssm import RSSMConfig
+from tests.kinds import kinds
 from tests.world_model.models import batch, chances, start, world_model
 
 close = torch.testing.assert_close
@@ -25,43 +30,30 @@ def resets(seen: Batch, *steps: int) -> Batch:
     return replace(seen, is_first=is_first)
 
 
-def test_zero_weights_keep_a_known_share_of_the_state() -> None:
-    model = world_model()
-    for parameter in model.rssm.sequence_model.parameters():
-        parameter.data.zero_()
-    sequence, begin = model.rssm.sequence_model, start(model)
-    weights = sequence.weights()
-    h = sequence(begin.h, begin.z, sequence.action_inputs(torch.ones(3, 2).double(), weights), weights)
-    close(h, torch.sigmoid(torch.tensor(1.0).double()) * begin.h)
-    assert torch.sigmoid(torch.tensor(1.0)).item() == pytest.approx(0.7311, abs=1e-4)
+# Every recurrent model must know these laws, whatever it is made of.
+VARIANTS = [
+    (latent, RSSMConfig(16, 8, cell, initial=initial()))
+    for latent in (CategoricalLatent(3, 4), GaussianLatent(5))
+    for cell in (BlockGRU(4), NormGRU(), PlainGRU())
+    for initial in kinds(InitialState)
+]
 
 
-def test_the_state_stays_bounded() -> None:
-    model = world_model()
-    sequence, begin = model.rssm.sequence_model, start(model)
-    for parameter in sequence.parameters():
-        parameter.data.mul_(10)
-    weights = sequence.weights()
-    for scale in (0.5, 1.0, 7.0):
-        h = sequence(scale * begin.h, begin.z, sequence.action_inputs(torch.ones(3, 2).double(), weights), weights)
-        assert (h.abs() <= (scale * begin.h).abs().clamp_min(1.0) + 1e-12).all()
+@pytest.fixture(params=VARIANTS, ids=lambda variant: "-".join([variant[0].kind, variant[1].cell.kind, variant[1].initial.kind]))
+def model(request: pytest.FixtureRequest) -> WorldModel:
+    latent, rssm = request.param
+    model = world_model(latent=latent, rssm=rssm)
+    for parameter in model.rssm.initial_state.parameters():
+        parameter.data.normal_()
+    return model
 
 
-def test_actions_beyond_one_count_as_one_but_keep_a_gradient() -> None:
-    model = world_model()
-    sequence = model.rssm.sequence_model
-    weights = sequence.weights()
-    action = torch.tensor([[3.0, -7.0], [1.0, -1.0], [0.5, -0.5]], dtype=torch.float64, requires_grad=True)
-    found = sequence.action_inputs(action, weights)
-    close(found[0], found[1])
-    assert not torch.allclose(found[1], found[2])
-    found.sum().backward()
-    assert action.grad is not None
-    assert (action.grad != 0).all()
+def test_the_laws_are_asked_of_every_cell() -> None:
+    assert {type(rssm.cell) for _, rssm in VARIANTS} == set(kinds(Cell))
+    assert {type(latent) for latent, _ in VARIANTS} == set(kinds(Latent))
 
 
-def test_a_reset_cuts_memory() -> None:
-    model = world_model()
+def test_a_reset_cuts_memory(model: WorldModel) -> None:
     seen = resets(batch(model), 2)
     past = batch(model, seed=9)
     other = replace(
@@ -74,8 +66,7 @@ def test_a_reset_cuts_memory() -> None:
     assert not same(one, two, slice(0, 1))
 
 
-def test_no_gradient_crosses_a_reset() -> None:
-    model = world_model()
+def test_no_gradient_crosses_a_reset(model: WorldModel) -> None:
     seen, begin = resets(batch(model), 2), start(model)
     begin.h.requires_grad_()
     seen.prev_action.requires_grad_()
@@ -89,24 +80,21 @@ def test_no_gradient_crosses_a_reset() -> None:
     assert (seen.observation["height"].grad[:, 2:] != 0).any()
 
 
-def test_a_reset_leaves_the_batch_as_it_was() -> None:
-    model = world_model()
+def test_a_reset_leaves_the_batch_as_it_was(model: WorldModel) -> None:
     seen = resets(batch(model), 0, 3)
     before = seen.prev_action.clone()
     see(model, seen, start(model))
     assert torch.equal(seen.prev_action, before)
 
 
-def test_with_a_reset_everywhere_each_step_stands_alone() -> None:
-    model = world_model()
+def test_with_a_reset_everywhere_each_step_stands_alone(model: WorldModel) -> None:
     seen = resets(batch(model), 0, 1, 2, 3, 4)
     alike = replace(seen, observation={name: column[:, :1].expand_as(column) for name, column in seen.observation.items()})
     found = see(model, alike, start(model), noise=chances(model, 3, 1).expand(-1, 5, -1))
     close(found.state.features, found.state.features[:, :1].expand(-1, 5, -1))
 
 
-def test_two_chunks_are_as_good_as_one() -> None:
-    model = world_model()
+def test_two_chunks_are_as_good_as_one(model: WorldModel) -> None:
     seen, noise = resets(batch(model), 3), chances(model, 3, 5)
     whole = see(model, seen, start(model), noise)
 
@@ -120,8 +108,8 @@ def test_two_chunks_are_as_good_as_one() -> None:
     close(torch.cat([first.posterior, second.posterior], 1), whole.posterior)
 
 
-def test_the_order_of_the_batch_does_not_matter() -> None:
-    model, order = world_model(), torch.tensor([2, 0, 1])
+def test_the_order_of_the_batch_does_not_matter(model: WorldModel) -> None:
+    order = torch.tensor([2, 0, 1])
     seen, noise, begin = batch(model), chances(model, 3, 5), start(model)
     shuffled = replace(
         seen, observation={name: column[order] for name, column in seen.observation.items()}, prev_action=seen.prev_action[order]
@@ -131,8 +119,7 @@ def test_the_order_of_the_batch_does_not_matter() -> None:
     close(one.state.features[order], two.state.features)
 
 
-def test_an_observation_reaches_no_earlier_step() -> None:
-    model = world_model()
+def test_an_observation_reaches_no_earlier_step(model: WorldModel) -> None:
     seen = batch(model)
     column = seen.observation["height"].clone()
     column[:, 3] += 5
@@ -142,8 +129,7 @@ def test_an_observation_reaches_no_earlier_step() -> None:
     assert not torch.allclose(one.posterior[:, 3], two.posterior[:, 3])
 
 
-def test_an_action_reaches_the_step_that_it_led_to_and_none_before() -> None:
-    model = world_model()
+def test_an_action_reaches_the_step_that_it_led_to_and_none_before(model: WorldModel) -> None:
     seen = batch(model)
     prev_action = seen.prev_action.clone()
     prev_action[:, 3] -= 1
@@ -152,8 +138,7 @@ def test_an_action_reaches_the_step_that_it_led_to_and_none_before() -> None:
     assert not torch.allclose(one.state.h[:, 3], two.state.h[:, 3])
 
 
-def test_a_dreamt_step_is_the_observed_one_without_the_observation() -> None:
-    model = world_model()
+def test_a_dreamt_step_is_the_observed_one_without_the_observation(model: WorldModel) -> None:
     seen = batch(model)
     found = see(model, seen, start(model))
     begin = LatentState(found.state.h[:, 1], found.state.z[:, 1])
@@ -193,8 +178,7 @@ def test_dreamt_latents_come_from_the_prior() -> None:
     close(full.z[:, 1:], prior.mode.flatten(-2))
 
 
-def test_the_prior_does_not_see_the_observation() -> None:
-    model = world_model()
+def test_the_prior_does_not_see_the_observation(model: WorldModel) -> None:
     seen = batch(model)
     found = see(model, seen, start(model))
     height = seen.observation["height"].clone()
