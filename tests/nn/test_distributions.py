@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dreamctl.nn.distributions import Bernoulli, Normal, OneHot, TwoHot, inverse_cdf, one_hot, symexp_bins
+from dreamctl.nn.distributions import Bernoulli, Normal, OneHot, TwoHot, even_bins, inverse_cdf, one_hot, symexp_bins
 
 BINS = symexp_bins(255)
 
@@ -169,3 +169,27 @@ def test_normal_by_hand() -> None:
     assert normal.entropy().item() == pytest.approx(math.log(2) + math.log(2 * math.pi * math.e))
     assert normal.sample(torch.tensor([1.0, -3.0]).double()).tolist() == [3.0, -3.0]
     assert normal.mode.tolist() == [1.0, 0.0]
+
+
+def test_divergence_of_normals_by_hand() -> None:
+    one = Normal(torch.tensor([[1.0, 0.0]]).double(), torch.tensor([[2.0, 1.0]]).double())
+    two = Normal(torch.tensor([[4.0, 0.0]]).double(), torch.tensor([[0.5, 3.0]]).double())
+    wanted = 0.5 * (16 + 36 + 2 * math.log(0.5) - 2 * math.log(2) - 1) + 0.5 * (1 / 9 + 2 * math.log(3) - 1)
+    assert one.kl(two).item() == pytest.approx(wanted)
+    assert one.kl(one).item() == 0
+
+
+def test_a_sample_of_a_normal_teaches_mean_and_spread() -> None:
+    mean, std = torch.zeros(2, requires_grad=True), torch.ones(2, requires_grad=True)
+    Normal(mean, std).sample(torch.tensor([2.0, -3.0])).sum().backward()
+    assert mean.grad.tolist() == [1, 1]
+    assert std.grad.tolist() == [2, -3]
+
+
+@pytest.mark.parametrize("count", [2, 5, 255])
+def test_even_bins_are_antisymmetric_and_evenly_spaced(count: int) -> None:
+    bins = even_bins(count, 3.0)
+    assert len(bins) == count
+    assert (bins.flip(0) == -bins).all()
+    assert bins[-1] == 3
+    torch.testing.assert_close(bins.diff(), torch.full((count - 1,), 6 / (count - 1)).double())

@@ -1,8 +1,10 @@
+import math
+
 import pytest
 import torch
 
-from dreamctl.nn.heads import Head
-from dreamctl.nn.scalars import ScalarOutput, SquaredError, SymexpTwoHot
+from dreamctl.nn.heads import Head, NoHead
+from dreamctl.nn.scalars import ScalarOutput, SquaredError, SymexpTwoHot, SymlogSquaredError, SymlogTwoHot, UnitNormal
 from tests.kinds import each
 
 
@@ -38,6 +40,34 @@ def test_squared_error_by_hand() -> None:
     assert SquaredError().distribution(torch.tensor([[1.5]])).loss(torch.tensor([3.0])).tolist() == [2.25]
 
 
+@pytest.mark.parametrize(
+    ("output", "params", "mean", "loss"),
+    [
+        (UnitNormal(), [1.5], 1.5, 0.5 * 2.25 + 0.5 * math.log(2 * math.pi)),
+        (SymlogSquaredError(), [math.log(3)], 2.0, math.log(4 / 3) ** 2),
+        # Bins at -1, 0 and 1 in symlog space; symlog(3) lies beyond the last.
+        (SymlogTwoHot(bins=3, limit=1.0), [0.0, 0.0, math.log(2)], math.exp(0.25) - 1, math.log(2)),
+        # Bins at -2, 0 and 2: symlog(3) = ln 4 lies ½ ln 4 of the way up to 2.
+        (SymlogTwoHot(bins=3, limit=2.0), [0.0, 0.0, math.log(2)], math.exp(0.5) - 1, math.log(4) - math.log(2) * math.log(4) / 2),
+    ],
+    ids=repr,
+)
+def test_predicted_scalars_by_hand(output: ScalarOutput, params: list[float], mean: float, loss: float) -> None:
+    scalar = output.distribution(torch.tensor([params]).double())
+    assert scalar.mean.tolist() == pytest.approx([mean])
+    assert scalar.loss(torch.tensor([3.0]).double()).tolist() == pytest.approx([loss])
+
+
+@pytest.mark.parametrize("output", [SymlogSquaredError(), SymlogTwoHot(), SymexpTwoHot()], ids=lambda output: output.kind)
+def test_symlog_kinds_stay_finite_for_any_reward(output: ScalarOutput) -> None:
+    params = torch.randn(3, output.param_size, requires_grad=True)
+    loss = output.distribution(params).loss(torch.tensor([1e6, -1e6, 0.0]))
+    loss.sum().backward()
+    assert loss.isfinite().all()
+    assert loss.max() < 1e3
+    assert params.grad.isfinite().all()
+
+
 def test_two_hot_options_choose_the_bins() -> None:
     output = SymexpTwoHot(bins=5, limit=1.0)
     assert output.param_size == 5
@@ -61,3 +91,8 @@ def test_a_head_without_layers_is_linear() -> None:
 
 def test_scale_zero_predicts_zero_whatever_is_seen() -> None:
     assert (Head(6, 255, layers=1, units=8, scale=0.0)(torch.randn(4, 6)) == 0).all()
+
+
+def test_no_head_emits_nothing_and_learns_nothing() -> None:
+    assert NoHead()(torch.randn(4, 6)).shape == (4, 0)
+    assert not list(NoHead().parameters())
