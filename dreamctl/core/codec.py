@@ -105,7 +105,7 @@ class NumberCodec:
         if self.scaled:
             middle, half = self._affine
             numbers = numbers * half + middle
-        return numbers.astype(np.float32).reshape(*numbers.shape[:-1], *self.space.shape)
+        return numbers.astype(np.float32).reshape((*numbers.shape[:-1], *self.space.shape))
 
     def clip(self, value: Array) -> Array:
         """(*lead, *shape) inside the bounds, in the space's own dtype; whole numbers are the nearest ones."""
@@ -196,7 +196,7 @@ class ChoiceCodec:
         runs = np.split(numbers, np.cumsum([part.size for part in self.parts])[:-1], axis=-1)
         groups = [run.reshape(*lead, part.groups, part.classes) for run, part in zip(runs, self.parts, strict=True)]
         index = np.concatenate([group.argmax(-1) for group in groups], -1) + self.start
-        return np.asarray(index.reshape(*lead, *self.shape), self.dtype)
+        return np.asarray(index.reshape((*lead, *self.shape)), self.dtype)
 
     def clip(self, value: Array) -> Array:
         """As it is, in the space's own dtype; a lone Discrete one as a scalar, which may be a key or an index."""
@@ -219,7 +219,7 @@ class ChoiceCodec:
     def random(self, noise: np.random.Generator, lanes: int) -> Array:
         """(lanes, *shape): every class of an entry is as likely as any other."""
         index = np.stack([noise.integers(start, start + n, lanes) for start, n in zip(self.start, self.classes, strict=True)], -1)
-        return np.asarray(index.reshape(lanes, *self.shape), self.dtype)
+        return np.asarray(index.reshape((lanes, *self.shape)), self.dtype)
 
     @cached_property
     def _class_of_number(self) -> NDArray[np.int64]:
@@ -301,7 +301,7 @@ class ActionCodec:
         ends = np.cumsum([vector_size(leaf.space) for leaf in self.leaves.values()])
         pieces = np.split(numbers, ends[:-1], axis=-1)
         lead = numbers.shape[:-1]
-        return {name: piece.reshape(*lead, *leaf.shape) for (name, leaf), piece in zip(self.leaves.items(), pieces, strict=True)}
+        return {name: piece.reshape((*lead, *leaf.shape)) for (name, leaf), piece in zip(self.leaves.items(), pieces, strict=True)}
 
     @property
     def flat_size(self) -> int:
@@ -379,12 +379,12 @@ class ImageCodec:
     def encode(self, value: Array) -> NDArray[np.uint8]:
         """(..., *shape) -> (..., height, width, channels): two dimensions get a channel."""
         lead = value.shape[: value.ndim - len(self.space.shape)]
-        return np.asarray(value, np.uint8).reshape(*lead, *self.space.shape[:2], -1)
+        return np.asarray(value, np.uint8).reshape((*lead, *self.space.shape[:2], *(self.space.shape[2:] or (1,))))
 
     def decode(self, numbers: NDArray[np.floating]) -> Array:
         """(..., height, width, channels) in [0, 1] -> (..., *shape) uint8, the nearest."""
         lead = numbers.shape[:-3]
-        return np.asarray(np.rint(np.clip(numbers, 0, 1) * 255), np.uint8).reshape(*lead, *self.space.shape)
+        return np.asarray(np.rint(np.clip(numbers, 0, 1) * 255), np.uint8).reshape((*lead, *self.space.shape))
 
 
 def observation_codec(space: Space[object]) -> ObservationCodec | ImageCodec:

@@ -55,7 +55,9 @@ def test_json_is_that_of_minari_to_the_byte(space: Space, text: str) -> None:
     assert space_to_json(space) == text
 
 
-@pytest.mark.parametrize("text", ['{"type": "MultiDiscrete", "dtype": "int64", "nvec": [0], "start": [0]}', '{"type": "Text"}', "[]", "3", "{"])
+@pytest.mark.parametrize(
+    "text", ['{"type": "MultiDiscrete", "dtype": "int64", "nvec": [0], "start": [0]}', '{"type": "Text"}', "[]", "3", "{"]
+)
 def test_what_is_no_space_is_said_to_be_none(text: str) -> None:
     with pytest.raises(InputError, match="not a space"):
         space_from_json(text)
@@ -105,7 +107,9 @@ def test_the_order_in_which_a_dict_was_written_does_not_matter() -> None:
 @pytest.mark.parametrize(("name", "space"), [*REFUSED.items(), *DEEP.items()])
 def test_what_is_not_learned_from_is_refused_by_name(name: str, space: Space) -> None:
     kind, place = name.split()[-1], "/_index_1" if "deep" in name else ""
-    with pytest.raises(EnvironmentFailure, match=rf"^any:task: observation '.*{place}' is a {kind} space; Box, .* are learned from, wrap it$"):
+    with pytest.raises(
+        EnvironmentFailure, match=rf"^any:task: observation '.*{place}' is a {kind} space; Box, .* are learned from, wrap it$"
+    ):
         check_supported(spec(space))
     with pytest.raises(EnvironmentFailure, match=rf"^any:task: .*action.*{place}'? is a {kind} space; Box, .* are learned from, wrap it$"):
         check_supported(spec(Discrete(2), space))

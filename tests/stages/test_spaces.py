@@ -10,15 +10,23 @@ import torch
 
 from dreamctl.core.codec import ActionCodec
 from dreamctl.core.experience import Array, Row
+from dreamctl.core.session import Session
 from dreamctl.core.spaces import flat_values
 from dreamctl.envs.driver import Driver, make_envs, task_spec
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.sampler import ReplayConfig, WindowSampler
 from dreamctl.replay.writer import ReplayWriter
+from dreamctl.stages.collect import collect
 from dreamctl.stages.encoding import decoded
-from dreamctl.stages.policy import RandomPolicy
+from dreamctl.stages.evaluate import evaluate
+from dreamctl.stages.imagine import imagine
+from dreamctl.stages.policy import RandomPolicy, load
+from dreamctl.stages.render import render
+from dreamctl.stages.train_ac import train_ac
+from dreamctl.stages.train_wm import train_wm
 from dreamctl.stages.training import to_batch
 from tests.spaces import ACTIONS, OBSERVATIONS, AnySuite
+from tests.stages.tiny import finite, tiny
 
 STEPS, LIMIT = 25, 9
 TASKS = [*(f"{name}/discrete" for name in OBSERVATIONS), *(f"box/{name}" for name in ACTIONS)]
@@ -94,3 +102,41 @@ def test_nested_rows_of_processes_are_those_of_one_process() -> None:
         same(one.observation, two.observation)
         np.testing.assert_array_equal(one.action, two.action)
         assert (one.reward, one.is_first) == (two.reward, two.is_first)
+
+
+@pytest.fixture
+def any_suite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the stages know the suite."""
+    for module in ("environments", "render"):
+        monkeypatch.setattr(f"dreamctl.stages.{module}.load_suite", lambda _: AnySuite)
+
+
+@pytest.mark.usefixtures("any_suite")
+@pytest.mark.parametrize("task", TASKS)
+def test_every_space_is_learned_from_dreamt_played_and_shown(tmp_path: Path, task: str) -> None:
+    few = {"updates": 3, "log_every": 1}
+    resolved = tiny(
+        env={"suite": "any", "task": task, "num_envs": 2},
+        collect={"steps": 60},
+        train_wm={**few, "holdout_batches": 1},
+        train_ac=few,
+        imagine={"episodes": 2, "actions": "policy"},
+        eval={"episodes": 2, "num_envs": 2},
+    )
+    replay, model, agent, dreams, played = (tmp_path / name for name in ("replay", "wm.ckpt", "agent.ckpt", "dreams.h5", "eval.h5"))
+    collect(resolved, replay, None, Session())
+    train_wm(resolved, [replay], model, None, Session())
+    train_ac(resolved, model, [replay], agent, None, Session())
+    assert finite(agent)
+    imagine(resolved, agent, [replay], dreams, Session())
+    result = evaluate(resolved, agent, played, Session())
+    assert result.lengths == (LIMIT, LIMIT)
+    for file in (dreams, played):
+        render(resolved, [file], file.with_suffix(".png"), Session())
+        shown = open_replay([file])
+        episode = shown.load(shown.episodes()[0], truth=file == dreams)
+        assert all(episode.observation[name].dtype == space.dtype for name, space in shown.spec.observation.items())
+        assert not any(wrong[:-1].any() for wrong in ActionCodec(shown.spec.action).outside(episode.action).values())
+    env = AnySuite().make(task)
+    env.reset(seed=0)
+    assert env.action_space.contains(load(agent).act(env.observation_space.sample()))
