@@ -26,10 +26,10 @@ from dreamctl.stages.train_ac import train_ac
 from dreamctl.stages.train_wm import train_wm
 from dreamctl.stages.training import to_batch
 from tests.spaces import ACTIONS, OBSERVATIONS, AnySuite
-from tests.stages.tiny import finite, tiny
+from tests.stages.tiny import TINY, finite, tiny
 
 STEPS, LIMIT = 25, 9
-TASKS = [*(f"{name}/discrete" for name in OBSERVATIONS), *(f"box/{name}" for name in ACTIONS)]
+TASKS = list(dict.fromkeys([*(f"{name}/discrete" for name in OBSERVATIONS), *(f"box/{name}" for name in ACTIONS)]))
 MERGED = ("images-and-more/discrete", "nested/nested")
 
 
@@ -118,6 +118,7 @@ def test_every_space_is_learned_from_dreamt_played_and_shown(tmp_path: Path, tas
     resolved = tiny(
         env={"suite": "any", "task": task, "num_envs": 2},
         collect={"steps": 60},
+        world_model={**TINY["world_model"], "convolutions": {"depth": 4, "multipliers": [1, 2]}},
         train_wm={**few, "holdout_batches": 1},
         train_ac=few,
         imagine={"episodes": 2, "actions": "policy"},
