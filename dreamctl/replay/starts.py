@@ -97,45 +97,42 @@ class StoredLatents:
 
     def begin(self, windows: Windows, states: States[State_co]) -> tuple[Windows, State_co]:
         """The rows to learn from, and the state before them."""
-        rest, latents = go_on(windows, states.stored(windows), windows.action[:, 0])
+        rest, latents = go_on(windows, states.stored(windows))
         return rest, states.given(latents)
 
 
 Start = Zero | BurnIn | StoredLatents
 
 
-def go_on(windows: Windows, latents: Latents, prev_action: Array) -> tuple[Windows, Latents]:
+def go_on(windows: Windows, latents: Latents) -> tuple[Windows, Latents]:
     """Windows without their row in front, going on from states that are given.
 
     Args:
         windows: (B, 1+T).
         latents: the states after the row in front, (B, ·).
-        prev_action: (B, ...), the actions that were taken there.
 
     Returns:
-        Windows (B, T) and the states before them: where they are not known, `is_first` is set and they are zeros.
+        Windows (B, T), whose first previous action is that of the row in front, and the states before them: where they are not known,
+        `is_first` is set and they are zeros.
     """
-    is_first = windows.is_first[:, 1:].copy()
-    is_first[:, 0] |= ~latents.known
-    rest = windows.steps(1, is_first=is_first, prev_action=shift_actions(windows.action[:, 1:], is_first, prev_action))
-    unknown = ~latents.known[:, None]
-    return rest, Latents(np.where(unknown, 0, latents.h), np.where(unknown, 0, latents.z), latents.known)
+    is_first = windows.is_first.copy()
+    is_first[:, 1] |= ~latents.known
+    rest = windows.steps(1, is_first=is_first[:, 1:], prev_action=shift_actions(windows.action, is_first)[:, 1:])
+    known = latents.known[:, None]
+    return rest, Latents(np.where(known, latents.h, 0), np.where(known, latents.z, 0), latents.known)
 
 
-def shift_actions(action: Array, is_first: NDArray[np.bool_], before: Array | None = None) -> Array:
-    """The action that led to each row: prev_action[t] = action[t-1], and 0 where an episode begins.
+def shift_actions(action: Array, is_first: NDArray[np.bool_]) -> Array:
+    """The action that led to each row: prev_action[t] = action[t-1], and 0 where an episode or the window begins.
 
     Args:
         action: (B, T, ...) as stored; it is not changed.
         is_first: (B, T).
-        before: (B, ...), the action that led to the first row; 0 where it is not given.
 
     Returns:
         (B, T, ...), an array of its own.
     """
     previous = np.zeros_like(action)
     previous[:, 1:] = action[:, :-1]
-    if before is not None:
-        previous[:, 0] = before
     previous[is_first] = 0
     return previous

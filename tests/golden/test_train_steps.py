@@ -1,4 +1,7 @@
-"""Golden: three consecutive updates of everything, through the learner that `run` uses."""
+"""Golden: three consecutive updates of everything, through the trainer that `run` uses, stored latents included."""
+
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -6,11 +9,19 @@ from gymnasium import spaces
 
 from dreamctl.actor_critic.model import ActorCritic, ActorCriticConfig, NetworkConfig, SlowCritic
 from dreamctl.core.codec import ActionCodec
-from dreamctl.core.experience import TaskSpec
-from dreamctl.core.tensors import Batch, LatentState
+from dreamctl.core.experience import Row, TaskSpec, Windows
+from dreamctl.core.tensors import Batch
 from dreamctl.nn.distributions import one_hot
 from dreamctl.nn.optim import LaProp
+from dreamctl.replay.latents import LatentStore
+from dreamctl.replay.reader import Replay
+from dreamctl.replay.sampler import ReplayConfig, WindowSampler
+from dreamctl.replay.side_file import SideFiles
+from dreamctl.replay.starts import StoredLatents
+from dreamctl.stages.compute import Compute
 from dreamctl.stages.learner import Learner, Noise
+from dreamctl.stages.training import Trainer
+from dreamctl.stages.window_start import Memory
 from dreamctl.world_model.cells import BlockGRU
 from dreamctl.world_model.decoder import DecoderConfig
 from dreamctl.world_model.encoder import EncoderConfig
@@ -28,7 +39,7 @@ def layers(data: Data, part: str) -> int:
     return len([key for key in data if key.startswith(f"w.{part}") and key.endswith("kernel") and "head" not in key])
 
 
-def build(data: Data) -> Learner:
+def build(data: Data) -> tuple[Learner, TaskSpec]:
     """The whole agent, every size read off the fixture's arrays."""
     blocks, chunk, _ = data["w.dyn.dyngru.kernel"].shape
     groups, classes = data["s0.in.dyn.stoch"].shape[2:]
@@ -59,21 +70,62 @@ def build(data: Data) -> Learner:
     actor_critic.return_scaler.high.copy_(torch.tensor(data["in.retnorm_hi"]))
     figure = {key: float(data[f"cfg.{key}"]) for key in ("lr", "agc", "eps", "beta1", "beta2", "warmup")}
     optimizer = LaProp(figure["lr"], int(figure["warmup"]), figure["agc"], 1e-3, figure["beta1"], figure["beta2"], figure["eps"])
-    return Learner(world_model, actor_critic, optimizer)
+    return Learner(world_model, actor_critic, optimizer), spec
 
 
-def batch_and_start(step: Data) -> tuple[Batch, LatentState]:
-    """The window without its context row, whose stored latents are the start and whose action is the first previous one."""
-    tensor = {key: torch.from_numpy(value) for key, value in step.items()}
-    batch = Batch(
-        observation={"vec": tensor["in.vec"][:, 1:].double()},
-        prev_action=tensor["in.action"][:, :-1].double(),
-        reward=tensor["in.reward"][:, 1:].double(),
-        is_first=tensor["in.is_first"][:, 1:],
-        is_last=tensor["in.is_last"][:, 1:],
-        terminated=tensor["in.is_terminal"][:, 1:],
-    )
-    return batch, LatentState(tensor["in.dyn.deter"][:, 0].double(), tensor["in.dyn.stoch"][:, 0].double().flatten(1))
+@dataclass(frozen=True)
+class InOrder:
+    """Draws every window there is, in order."""
+
+    def choose(self, noise: np.random.Generator, starts: int, batch_size: int) -> np.ndarray:  # noqa: ARG002
+        assert starts == batch_size, "one window a stream"
+        return np.arange(starts)
+
+
+class GoldenTrainer(Trainer):
+    """The trainer in float64."""
+
+    def _to_batch(self, windows: Windows) -> Batch:
+        batch = super()._to_batch(windows)
+        observation = {name: column.double() for name, column in batch.observation.items()}
+        return replace(batch, observation=observation, prev_action=batch.prev_action.double(), reward=batch.reward.double())
+
+
+def given_noise(step: Data) -> Noise:
+    index = {name: torch.from_numpy(step[f"in.{name}"]).long() for name in ("post_idx", "img_idx")}
+    return Noise(index["post_idx"], index["img_idx"], torch.from_numpy(step["in.img_action_eps"]).double())
+
+
+def new_trainer(learner: Learner, step: Data, spec: TaskSpec) -> Trainer:
+    """A trainer on a replay of the step's rows, one stream a window, with the latents of its context row stored."""
+    lanes, rows = step["in.reward"].shape
+    replay = Replay.empty(spec, lanes)
+    for lane in range(lanes):
+        for t in range(rows):
+            terminated, last = bool(step["in.is_terminal"][lane, t]), bool(step["in.is_last"][lane, t])
+            observation, action = {"vec": step["in.vec"][lane, t]}, step["in.action"][lane, t]
+            first, reward = bool(step["in.is_first"][lane, t]), float(step["in.reward"][lane, t])
+            replay.add(Row(lane, observation, action, reward, first, terminated, last and not terminated))
+    config = ReplayConfig(batch_size=lanes, batch_length=rows - 1, selector=InOrder(), start=StoredLatents())  # type: ignore[arg-type]
+    h, z = (step[f"in.dyn.{name}"][:, :1].reshape(lanes, 1, -1) for name in ("deter", "stoch"))
+    store = LatentStore((h.shape[-1], z.shape[-1]), np.float64)
+    store.write(replay.streams, np.arange(lanes), np.zeros(lanes, np.int64), h, z, updates=0)
+    memory = Memory(store, SideFiles(store, "golden", print))
+    compute = Compute(torch.device("cpu"), "fp32", 1)
+    return GoldenTrainer(learner, WindowSampler(replay, config, 0), spec, compute, 0, memory=memory)
+
+
+def check_write_back(trainer: Trainer, step: Data) -> None:
+    """The store holds the posteriors of the rows that were learned from, and the context row's own as it was."""
+    assert trainer.memory is not None
+    lanes, steps = step["out.writeback_deter"].shape[:2]
+    stream, row = np.repeat(np.arange(lanes), steps), np.tile(1 + np.arange(steps), lanes)
+    found = trainer.memory.store.read(trainer.sampler.streams, stream, row)
+    assert found.known.all()
+    check(torch.from_numpy(found.h).reshape(step["out.writeback_deter"].shape), step["out.writeback_deter"], "h written back")
+    check(torch.from_numpy(found.z).reshape(step["out.writeback_stoch"].shape), step["out.writeback_stoch"], "z written back")
+    context = trainer.memory.store.read(trainer.sampler.streams, np.arange(lanes), np.zeros(lanes, np.int64))
+    assert (context.h == step["in.dyn.deter"][:, 0]).all()
 
 
 def given(probs: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
@@ -82,19 +134,18 @@ def given(probs: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
 
 def test_three_updates(golden: Golden) -> None:
     data = golden("train_steps")
-    learner = build(data)
+    learner, spec = build(data)
     assert learner.actor_critic is not None
     parts = Parts(world_model=learner.world_model, actor_critic=learner.actor_critic)
     before = {name: parameter.detach().clone() for name, parameter in parts.named_parameters()}
     for number in range(3):
         step = {key.removeprefix(f"s{number}."): value for key, value in data.items() if key.startswith(f"s{number}.")}
-        batch, start = batch_and_start(step)
-        index = {name: torch.from_numpy(step[f"in.{name}"]).long() for name in ("post_idx", "img_idx")}
-        noise = Noise(index["post_idx"], index["img_idx"], torch.from_numpy(step["in.img_action_eps"]).double())
-        observed = learner.world_model.observe(start, batch, noise=noise.posterior, draw=given)
-        check(observed.state.h, step["out.writeback_deter"])
-        check(observed.state.z.reshape(step["out.writeback_stoch"].shape), step["out.writeback_stoch"])
-        figures, _ = learner.update(batch, start, noise, given)
+        trainer = new_trainer(learner, step, spec)
+        learner.noise = lambda *_, step=step: given_noise(step)  # type: ignore[method-assign]
+        learner.update = partial(Learner.update, learner, draw=given)  # type: ignore[method-assign]
+        trainer.update(number)
+        (figures,) = trainer._pending
+        check_write_back(trainer, step)
         check(figures["loss"], step["out.total"], "total")
         check(figures["gradient_norm"], step["out.grad_norm"], "gradient norm")
         scales = {"rep": 0.1, "repval": 0.3}

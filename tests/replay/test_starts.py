@@ -10,7 +10,7 @@ from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Windows
 from dreamctl.replay.reader import Replay
 from dreamctl.replay.sampler import ReplayConfig, WindowSampler, WithinEpisode
-from dreamctl.replay.starts import BurnIn, Latents, Start, StoredLatents, Zero, go_on, shift_actions
+from dreamctl.replay.starts import BurnIn, Latents, Start, StoredLatents, Zero, go_on
 from tests.kinds import each
 from tests.replay.rows import SPEC, stream_rows
 
@@ -114,16 +114,9 @@ def test_a_row_in_front_that_ended_its_episode_resets_by_itself() -> None:
 def test_going_on_does_not_touch_the_windows() -> None:
     windows, _, _ = begun(StoredLatents(), Told())
     is_first, action = windows.is_first.copy(), windows.action.copy()
-    go_on(windows, Latents(np.zeros((64, 1)), np.zeros((64, 1)), np.zeros(64, bool)), windows.action[:, 0] + 1)
+    go_on(windows, Latents(np.zeros((64, 1)), np.zeros((64, 1)), np.zeros(64, bool)))
     assert (windows.is_first == is_first).all()
     assert (windows.action == action).all()
-
-
-def test_the_first_previous_action_is_the_one_that_is_given() -> None:
-    action = np.array([[1, 2, 3], [4, 5, 6]])
-    is_first = np.array([[0, 0, 1], [1, 0, 0]], bool)
-    assert shift_actions(action, is_first, np.array([7, 8])).tolist() == [[7, 1, 0], [0, 4, 5]]
-    assert shift_actions(action, ~is_first & is_first).tolist() == [[0, 1, 2], [0, 4, 5]]
 
 
 @pytest.mark.parametrize(("start", "least"), [(Zero(), 8), (StoredLatents(), 9), (BurnIn(5), 13)])
