@@ -63,11 +63,9 @@ KNOWN = {**OBSERVATIONS, **REFUSED, **DEEP}
 class Anything(gymnasium.Env):
     """Gives values of any observation space and takes those of any action space; refuses an action that does not belong to it."""
 
-    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
-
     def __init__(self, observation: Space, action: Space, limit: int = 9) -> None:
         self.observation_space, self.action_space = observation, action
-        self.limit, self.render_mode = limit, None
+        self.limit = limit
         self.received: list[object] = []
         self.given: list[object] = []
 
