@@ -87,13 +87,14 @@ class Dreamt:
 
     Attributes:
         losses: scaled loss terms `policy` and `value`, each (N, H).
-        returns, weight: (N, H), constant.
+        returns: (N, H), constant.
+        weights: (N, H+1), constant; how far the dream is likely to have come.
         figures: scalars to watch.
     """
 
     losses: dict[str, Tensor]
     returns: Tensor
-    weight: Tensor
+    weights: Tensor
     figures: dict[str, Tensor]
 
 
@@ -152,7 +153,8 @@ class ActorCritic(nn.Module):
         returns, values = self._returns(rollout, value, slow)
         self.return_scaler.update(returns)
         scale, constant = self.return_scaler.scale, returns.detach()
-        weight = (rollout.continue_prob.detach().cumprod(1) / rollout.discount)[:, :-1]
+        weights = rollout.continue_prob.detach().cumprod(1) / rollout.discount
+        weight = weights[:, :-1]
         entropy = policy.entropy()[:, :-1]
         log_prob = policy.log_prob(rollout.action.detach())[:, :-1]
         objective = self.gradient.objective(log_prob, returns, values, scale)
@@ -172,7 +174,7 @@ class ActorCritic(nn.Module):
             "imagined_reward": rollout.reward.mean(),
             "imagined_continue": rollout.continue_prob.mean(),
         }
-        return Dreamt(losses, constant, weight, {name: figure.detach() for name, figure in figures.items()})
+        return Dreamt(losses, constant, weights, {name: figure.detach() for name, figure in figures.items()})
 
     def _returns(self, rollout: Rollout, value: ScalarDistribution, slow: Tensor) -> tuple[Tensor, Tensor]:
         """λ-returns of a dream and the values of the same states, (N, H) each; with the dream's graph where the actor learns through it."""

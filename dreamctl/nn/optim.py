@@ -1,11 +1,15 @@
-"""The optimizer: adaptive gradient clipping, then LaProp."""
+"""The optimizers: LaProp behind adaptive gradient clipping, and Adam; and moving averages of networks."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+
+from dreamctl.nn.adam import Adam
+from dreamctl.nn.moments import Moments, gradients_of
+from dreamctl.nn.schedules import Constant, Schedule
 
 
 @dataclass(frozen=True)
@@ -15,9 +19,12 @@ class LaProp:
     Attributes:
         learning_rate: after warm-up.
         warmup: updates over which the rate rises from 0; the first update does not move the parameters.
-        clip: a tensor's gradient norm is cut at this share of its parameter norm.
+        clip: a tensor's gradient norm is cut at this share of its parameter norm; 0 cuts nothing.
         min_norm: floor of that parameter norm.
         beta1, beta2, eps: momentum, decay of the squared gradient, added to its root.
+        weight_decay: share of a kernel (a parameter of two or more axes) taken off it at an update, times the learning rate.
+        nesterov: whether the step looks one momentum ahead.
+        schedule: kind of the learning rate after warm-up.
     """
 
     kind: ClassVar[str] = "laprop"
@@ -28,29 +35,37 @@ class LaProp:
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-20
+    weight_decay: float = 0.0
+    nesterov: bool = False
+    schedule: Schedule = field(default_factory=Constant)
 
     def __post_init__(self) -> None:
-        for name in ("learning_rate", "warmup", "min_norm", "eps"):
+        for name in ("learning_rate", "warmup", "clip", "min_norm", "eps", "weight_decay"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)}: wanted at least 0")
-        if not (self.clip > 0 and 0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
-            raise ValueError(f"clip={self.clip}, beta1={self.beta1}, beta2={self.beta2}: wanted clip above 0, betas from 0 to below 1")
+        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
+            raise ValueError(f"beta1={self.beta1}, beta2={self.beta2}: wanted both from 0 to below 1")
 
     def optimizer(self, groups: Mapping[str, Sequence[nn.Parameter]]) -> "LaPropOptimizer":
         """A fresh optimizer of named groups of parameters, each with a step count of its own."""
         return LaPropOptimizer(groups, self)
 
 
-Optimizer = LaProp
+Optimizer = LaProp | Adam
 
 
-class LaPropOptimizer(torch.optim.Optimizer):
+class LaPropOptimizer(Moments, torch.optim.Optimizer):
     """Per tensor, in this order, with t from 1:
 
     g ← g / max(1, ‖g‖ / (clip · max(min_norm, ‖θ‖)))
     ν ← β₂ ν + (1 - β₂) g²         u = g / (√(ν / (1 - β₂ᵗ)) + ε)
     m ← β₁ m + (1 - β₁) u          θ ← θ - lr_t · m / (1 - β₁ᵗ),  lr_t = lr · min(1, (t-1) / warmup)
+
+    With weight decay w, kernels lose lr_t · w · θ besides; with nesterov, β₁ m + (1 - β₁) u of the new m stands for m in the last step;
+    after the warm-up the schedule multiplies lr_t.
     """
+
+    moments = ("square", "momentum")
 
     def __init__(self, groups: Mapping[str, Sequence[nn.Parameter]], config: LaProp) -> None:
         self.config = config
@@ -66,39 +81,29 @@ class LaPropOptimizer(torch.optim.Optimizer):
             group["step"] += 1
             self._step(group["params"], group["step"])
 
-    def group_state(self, name: str) -> dict[str, Any]:
-        """One group's step count and moments, in the order of its parameters."""
-        group = self._group(name)
-        moments = {key: [self.state[parameter][key] for parameter in group["params"]] for key in ("square", "momentum")}
-        return {"step": group["step"], **moments}
-
-    @torch.no_grad()
-    def load_group_state(self, name: str, state: Mapping[str, Any]) -> None:
-        """Restore what `group_state` gave, for the same parameters in the same order."""
-        group = self._group(name)
-        group["step"] = state["step"]
-        for key in ("square", "momentum"):
-            for parameter, moment in zip(group["params"], state[key], strict=True):
-                self.state[parameter][key].copy_(moment)
-
-    def _group(self, name: str) -> dict[str, Any]:
-        return next(group for group in self.param_groups if group["name"] == name)
-
     def _step(self, parameters: list[Tensor], step: int) -> None:
         config = self.config
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        gradients = gradients_of(parameters)
         squares = [self.state[p]["square"] for p in parameters]
         momenta = [self.state[p]["momentum"] for p in parameters]
 
-        gradients = clip_by_norm_ratio(gradients, parameters, config.clip, config.min_norm)
+        if config.clip:
+            gradients = clip_by_norm_ratio(gradients, parameters, config.clip, config.min_norm)
         torch._foreach_mul_(squares, config.beta2)
         torch._foreach_addcmul_(squares, gradients, gradients, 1 - config.beta2)
         scales = torch._foreach_div(squares, 1 - config.beta2**step)
         torch._foreach_sqrt_(scales)
         torch._foreach_add_(scales, config.eps)
         torch._foreach_mul_(momenta, config.beta1)
-        torch._foreach_add_(momenta, torch._foreach_div(gradients, scales), alpha=1 - config.beta1)
+        normalised = torch._foreach_div(gradients, scales)
+        torch._foreach_add_(momenta, normalised, alpha=1 - config.beta1)
         rate = config.learning_rate * (min(1.0, (step - 1) / config.warmup) if config.warmup else 1.0)
+        rate *= config.schedule.factor(max(0, step - 1 - config.warmup))
+        kernels = [p for p in parameters if p.ndim >= 2]
+        if config.weight_decay and kernels:
+            torch._foreach_mul_(kernels, 1 - rate * config.weight_decay)
+        if config.nesterov:
+            momenta = list(torch._foreach_add(torch._foreach_mul(momenta, config.beta1), normalised, alpha=1 - config.beta1))
         torch._foreach_add_(parameters, momenta, alpha=-rate / (1 - config.beta1**step))
 
 
@@ -121,7 +126,6 @@ def blend_every_(slow: Iterable[Tensor], fast: Iterable[Tensor], rate: float, ev
     if every == 1:
         blend_(slow, fast, rate)
     else:
-        due = rate * (calls % every == 0)
         for old, new in zip(slow, fast, strict=True):
-            old.lerp_(new, due.to(old.dtype))
+            old.lerp_(new, rate * (calls % every == 0).to(old.dtype))
     calls.add_(1)

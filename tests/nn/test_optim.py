@@ -1,10 +1,14 @@
 import copy
+import itertools
+import math
 
 import pytest
 import torch
 from torch import nn
 
-from dreamctl.nn.optim import LaProp, Optimizer, blend_, clip_by_norm_ratio
+from dreamctl.nn.adam import Adam, AdamGroup
+from dreamctl.nn.optim import LaProp, Optimizer, blend_, blend_every_, clip_by_norm_ratio
+from dreamctl.nn.schedules import Cosine, Linear, Schedule
 from tests.kinds import each
 
 
@@ -19,10 +23,16 @@ def give(group: list[nn.Parameter], seed: int, scale: float = 1.0) -> None:
         parameter.grad = scale * torch.randn(parameter.shape, generator=noise, dtype=parameter.dtype)
 
 
+FAST = {
+    LaProp: LaProp(learning_rate=0.05, warmup=0),
+    Adam: Adam(AdamGroup(0.05, 1e-8), AdamGroup(0.05, 1e-8), AdamGroup(0.05, 1e-8)),
+}
+
+
 @each("kind", Optimizer)
 def test_every_kind_goes_down_a_bowl(kind: type) -> None:
     point = nn.Parameter(torch.tensor([3.0, -2.0]))
-    optimizer = kind(learning_rate=0.05, warmup=0).optimizer({"all": [point]})
+    optimizer = FAST[kind].optimizer({"actor": [point]})
     for _ in range(200):
         optimizer.zero_grad()
         point.square().sum().backward()
@@ -33,19 +43,31 @@ def test_every_kind_goes_down_a_bowl(kind: type) -> None:
 @each("kind", Optimizer)
 def test_every_kind_goes_on_from_its_saved_state(kind: type) -> None:
     group = parameters()
-    optimizer = kind(warmup=3).optimizer({"all": group})
+    optimizer = kind().optimizer({"actor": group})
     for seed in range(3):
         give(group, seed)
         optimizer.step()
-    state, twin = copy.deepcopy(optimizer.group_state("all")), copy.deepcopy(group)
-    other = kind(warmup=3).optimizer({"all": twin})
-    other.load_group_state("all", state)
+    state, twin = copy.deepcopy(optimizer.group_state("actor")), copy.deepcopy(group)
+    other = kind().optimizer({"actor": twin})
+    other.load_group_state("actor", state)
     for seed in range(3, 6):
         for parameters_, one in ((group, optimizer), (twin, other)):
             give(parameters_, seed)
             one.step()
     assert all(torch.equal(one, two) for one, two in zip(group, twin, strict=True))
-    assert other.group_state("all")["step"] == 6
+    assert other.group_state("actor")["step"] == 6
+
+
+@each("kind", Optimizer)
+def test_no_kind_moves_anything_for_zero_gradients_and_missing_ones(kind: type) -> None:
+    group = parameters()
+    before = copy.deepcopy(group)
+    optimizer = FAST[kind].optimizer({"critic": group})
+    for _ in range(2):
+        group[0].grad = torch.zeros_like(group[0])
+        group[1].grad = None
+        optimizer.step()
+    assert all(torch.equal(one, two) for one, two in zip(group, before, strict=True))
 
 
 def test_the_first_update_moves_nothing_but_is_remembered() -> None:
@@ -106,16 +128,6 @@ def test_a_step_is_no_longer_than_the_normalised_gradient_can_be() -> None:
         assert all((one - two).abs().max() <= limit for one, two in zip(group, before, strict=True))
 
 
-def test_zero_gradients_and_missing_ones_move_nothing() -> None:
-    group = parameters()
-    before = copy.deepcopy(group)
-    optimizer = LaProp(warmup=0).optimizer({"all": group})
-    group[0].grad = torch.zeros_like(group[0])
-    optimizer.step()
-    optimizer.step()
-    assert all(torch.equal(one, two) for one, two in zip(group, before, strict=True))
-
-
 def test_clipping_by_hand() -> None:
     weights = [torch.tensor([3.0, 4.0]), torch.zeros(2), torch.tensor([0.3, 0.4])]
     gradients = [torch.tensor([30.0, 40.0]), torch.tensor([3.0, 4.0]), torch.tensor([0.03, 0.04])]
@@ -131,6 +143,92 @@ def test_clipping_bounds_whole_tensor_norms() -> None:
     for weight, gradient, clipped in zip(weights, gradients, clip_by_norm_ratio(gradients, weights, 0.3, 1e-3), strict=True):
         assert clipped.norm() <= 0.3 * max(1e-3, weight.norm().item()) * (1 + 1e-5)
         torch.testing.assert_close(clipped / clipped.norm(), gradient / gradient.norm())
+
+
+def test_clip_zero_clips_nothing() -> None:
+    moves = []
+    for clip in (0.0, 1e9, 1e-3):
+        group = parameters()
+        optimizer = LaProp(learning_rate=0.01, warmup=0, clip=clip, eps=1.0).optimizer({"all": group})
+        give(group, 0)
+        optimizer.step()
+        moves.append(group[0].detach().clone())
+    torch.testing.assert_close(moves[0], moves[1])
+    assert not torch.allclose(moves[0], moves[2])
+
+
+def test_weight_decay_shrinks_kernels_alone() -> None:
+    kernel, vector = nn.Parameter(torch.full((2, 2), 4.0)), nn.Parameter(torch.full((3,), 4.0))
+    optimizer = LaProp(learning_rate=0.5, warmup=0, weight_decay=0.1).optimizer({"all": [kernel, vector]})
+    optimizer.step()
+    assert kernel.tolist() == pytest.approx([[3.8, 3.8], [3.8, 3.8]])
+    assert vector.tolist() == [4.0, 4.0, 4.0]
+
+
+@each("kind", Schedule)
+def test_every_schedule_begins_whole_never_rises_and_stays_where_it_ends(kind: type) -> None:
+    schedule = kind()
+    factors = [schedule.factor(done) for done in range(0, 200_001, 5000)]
+    assert factors[0] == 1
+    assert all(later <= earlier for earlier, later in itertools.pairwise(factors))
+    assert factors[-1] == factors[20] == pytest.approx(getattr(schedule, "final", 1.0))
+
+
+def test_schedules_by_hand() -> None:
+    assert [Linear(10, 0.2).factor(done) for done in (0, 5, 10, 99)] == pytest.approx([1.0, 0.6, 0.2, 0.2])
+    assert [Cosine(10, 0.2).factor(done) for done in (0, 5, 10, 99)] == pytest.approx([1.0, 0.6, 0.2, 0.2])
+    assert Cosine(4).factor(1) == pytest.approx(0.5 + 0.5 * math.cos(math.pi / 4))
+
+
+def test_a_schedule_begins_after_the_warmup() -> None:
+    point = nn.Parameter(torch.tensor([100.0]).double())
+    optimizer = LaProp(learning_rate=1.0, warmup=2, schedule=Linear(2, 0.0)).optimizer({"all": [point]})
+    moves = []
+    for _ in range(6):
+        before = point.item()
+        point.grad = torch.tensor([0.5]).double()
+        optimizer.step()
+        moves.append(before - point.item())
+    assert moves == pytest.approx([0, 0.5, 1.0, 0.5, 0, 0])
+
+
+def test_adam_by_hand() -> None:
+    """One number, twice the gradient 2 after clipping: m and v are debiased, so each step is lr · 2 / (2 + ε)."""
+    point = nn.Parameter(torch.tensor([1.0]).double())
+    optimizer = Adam(actor=AdamGroup(0.1, 0.5, clip=2.0)).optimizer({"actor": [point]})
+    for _ in range(2):
+        point.grad = torch.tensor([30.0]).double()
+        optimizer.step()
+    assert point.item() == pytest.approx(1 - 2 * 0.1 * 2 / 2.5)
+
+
+def test_adam_clips_all_gradients_of_a_group_together() -> None:
+    group, other = parameters(), parameters()
+    optimizer = Adam(world_model=AdamGroup(clip=3.0), actor=AdamGroup(clip=0.0)).optimizer({"world_model": group, "actor": other})
+    give(group, 0, 1e3)
+    give(other, 0, 1e3)
+    wanted = [3.0 * p.grad / torch.stack([q.grad.norm() for q in group]).norm() for p in group if p.grad is not None]
+    optimizer.step()
+    for parameter, gradient in zip(group, wanted, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-6, atol=1e-9)
+    assert all(p.grad is not None and p.grad.abs().max() > 3 for p in other), "clip 0 clips nothing"
+
+
+def test_adam_decays_every_parameter_apart_from_the_gradient() -> None:
+    group = parameters()
+    before = copy.deepcopy(group)
+    Adam(critic=AdamGroup(0.5, weight_decay=0.1)).optimizer({"critic": group}).step()
+    for parameter, old in zip(group, before, strict=True):
+        torch.testing.assert_close(parameter, 0.95 * old)
+
+
+def test_each_network_has_its_own_settings() -> None:
+    points = {name: nn.Parameter(torch.zeros(1).double()) for name in ("world_model", "actor", "critic")}
+    optimizer = Adam(AdamGroup(1.0), AdamGroup(2.0), AdamGroup(3.0)).optimizer({name: [point] for name, point in points.items()})
+    for point in points.values():
+        point.grad = torch.ones(1).double()
+    optimizer.step()
+    assert [point.item() for point in points.values()] == pytest.approx([-1.0, -2.0, -3.0])
 
 
 def test_groups_count_their_own_steps() -> None:
@@ -159,3 +257,14 @@ def test_blending_with_a_constant_source_is_a_geometric_mix() -> None:
     for _ in range(7):
         blend_(slow, fast, 0.02)
     torch.testing.assert_close(slow[0], fast[0] + 0.98**7 * (start - fast[0]))
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_a_blend_is_due_at_every_so_manieth_call(every: int) -> None:
+    slow, calls, moved = torch.zeros(1), torch.zeros((), dtype=torch.int64), []
+    for number in range(1, 8):
+        before = slow.item()
+        blend_every_([slow], [torch.full((1,), float(number))], 1.0, every, calls)
+        moved.append(slow.item() != before)
+    assert moved == [call % every == 0 for call in range(7)]
+    assert calls.item() == 7
