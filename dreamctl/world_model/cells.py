@@ -170,7 +170,8 @@ class BlockSequence(SequenceModel[BlockWeights]):
         h = self._chunk(h)
         hidden = torch.baddbmm(self._chunk(shared), h, weights.own).transpose(0, 1).flatten(1)
         hidden = self.style.activate(self.hidden_norm(hidden))
-        gates = torch.baddbmm(weights.gate_bias, self._chunk(hidden), self.gates.weight)
+        # Under autocast products are half; what is carried from step to step is not.
+        gates = torch.baddbmm(weights.gate_bias, self._chunk(hidden), self.gates.weight).to(h.dtype)
         reset, candidate, update = gates.chunk(3, -1)  # each (G, N, D/G)
         candidate = torch.tanh(torch.sigmoid(reset) * candidate)
         return torch.lerp(h, candidate, torch.sigmoid(update)).transpose(0, 1).flatten(1)
@@ -235,7 +236,8 @@ class NormSequence(DenseInput):
 
     def move(self, h: Tensor, x: Tensor) -> Tensor:
         """h (N, D) and x (N, U) -> the next h (N, D)."""
-        reset, candidate, update = self.gates_norm(self.gates(torch.cat([h, x], -1))).chunk(3, -1)
+        gates = self.gates_norm(self.gates(torch.cat([h, x], -1))).to(h.dtype)
+        reset, candidate, update = gates.chunk(3, -1)
         candidate = torch.tanh(torch.sigmoid(reset) * candidate)
         return torch.lerp(h, candidate, torch.sigmoid(update + UPDATE_BIAS))
 
@@ -257,4 +259,4 @@ class PlainSequence(DenseInput):
 
     def move(self, h: Tensor, x: Tensor) -> Tensor:
         """h (N, D) and x (N, U) -> the next h (N, D)."""
-        return self.gru(x, h)
+        return self.gru(x, h).to(h.dtype)

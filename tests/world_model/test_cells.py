@@ -129,3 +129,14 @@ def test_a_layer_norm_takes_the_place_of_the_bias_before_it() -> None:
     assert "gates.bias" not in names
     assert "gates_norm.bias" in names
     assert network(NormGRU(bias=True)).gates.bias is not None
+
+
+@each("kind", Cell)
+@pytest.mark.parametrize("style", [DEFAULT_STYLE, PLAIN], ids=["normed", "plain"])
+def test_every_cell_carries_full_precision_under_autocast(kind: type, style: LayerStyle) -> None:
+    model = network(kind(), style).float()
+    h, z, action = (leaf.detach().float() for leaf in inputs())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = step(model, h, z, action)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, step(model, h, z, action), rtol=0, atol=0.02)
