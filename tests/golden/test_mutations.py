@@ -13,6 +13,7 @@ import pytest
 
 from dreamctl.actor_critic.model import ActorCritic
 from dreamctl.actor_critic.returns import _backward, replay_return
+from dreamctl.actor_critic.targets import SlowCritic
 from dreamctl.nn.actions import BoundedNormal
 from dreamctl.nn.convolutions import ConvolutionStage, PooledConvolutions
 from dreamctl.nn.distributions import OneHot, TwoHot
@@ -111,22 +112,22 @@ MISTAKES = {
     "is_last cuts bootstrap": Mistake([(replay_return, "reward, continues,", "reward, continues * ~is_last,")], replay_returns),
     "weights without con_0": Mistake([(ActorCritic.losses, WEIGHT, WEIGHT_WITHOUT_THE_START)], imagination),
     "weights shifted": Mistake([(ActorCritic.losses, WEIGHT, WEIGHT_SHIFTED)], imagination),
-    "adv subtracts lo": Mistake([(ActorCritic.losses, "(returns - values", "(returns - self.return_scaler.low - values")], imagination),
+    "adv subtracts lo": Mistake([(ActorCritic.losses, "(log_prob, returns,", "(log_prob, returns - self.return_scaler.low,")], imagination),
     "normaliser used before update": Mistake(
         [
             (ActorCritic.losses, "self.return_scaler.update(returns)\n", "\n"),
-            (ActorCritic.losses, "/ self.return_scaler.scale\n", "/ self.return_scaler.scale; self.return_scaler.update(returns)\n"),
+            (ActorCritic.losses, "returns.detach()\n", "returns.detach(); self.return_scaler.update(returns)\n"),
         ],
         imagination,
     ),
-    "entropy divided by S": Mistake([(ActorCritic.losses, "_scale * entropy", "_scale * entropy / self.return_scaler.scale")], imagination),
-    "no slow regulariser": Mistake([(ActorCritic._critic_loss, " * value.loss(slow)", " * 0.0")], imagination),
+    "entropy divided by S": Mistake([(ActorCritic.losses, "entropy_scale * entropy", "entropy_scale * entropy / scale")], imagination),
+    "no slow regulariser": Mistake([(SlowCritic.loss, " * value.loss(slow)", " * 0.0")], imagination),
     "repval weight missing": Mistake([(ActorCritic.replay_loss, "(~batch.is_last[:, :-1]).to(loss.dtype) * ", "")], replay_loss),
     "twohot in symlog space": Mistake([(TwoHot.neighbours, DISTANCES, DISTANCES_IN_SYMLOG_SPACE)], two_hot),
     "AGC unit pmin 0": Mistake([(clip_by_norm_ratio, "(parameters), min_norm)", "(parameters), 0.0)")], clipping),
     "Adam instead of LaProp": Mistake(
         [
-            (LaPropOptimizer._step, "torch._foreach_div(gradients, scales), alpha", "gradients, alpha"),
+            (LaPropOptimizer._step, "(momenta, normalised,", "(momenta, gradients,"),
             (LaPropOptimizer._step, "(parameters, momenta,", "(parameters, torch._foreach_div(momenta, scales),"),
         ],
         optimizer,
