@@ -71,7 +71,8 @@ def task_spec(suite: Suite, task: str, env: Env[object, object] | Environments) 
     else:
         observation, action = env.observation_space, env.action_space
     spec = TaskSpec(
-        observation={name: _stored_space(space) for name, space in flat_spaces(observation).items()},
+        # Sorted as a stored spec is: a decoder built from either has its images on the same channels.
+        observation={name: _stored_space(space) for name, space in sorted(flat_spaces(observation).items())},
         action=_stored_space(action),
         suite=suite_name(suite),
         task=task,

@@ -2,10 +2,13 @@
 
 import warnings
 
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from dreamctl.core.errors import EnvironmentFailure, TrainingDiverged
+from dreamctl.core.spaces import spec_from_json, spec_to_json
 from dreamctl.envs.driver import Driver, Frames, gym_spec, iter_episodes, make_envs, run_episodes, task_spec
 from dreamctl.envs.gym import Gym
 from tests.envs.toy_suites import Still, Toy
@@ -55,6 +58,14 @@ def test_nested_observations_are_flat_and_64_bit_floats_become_32_bit() -> None:
     }
     assert driver.spec.observation["body/place"].dtype == np.float32
     assert driver.spec.action.dtype == np.float32
+
+
+def test_observations_have_the_order_of_a_stored_spec() -> None:
+    env, image = gymnasium.Env(), spaces.Box(0, 255, (8, 8, 3), np.uint8)
+    env.observation_space = spaces.Dict([("cam-far", image), ("cam", spaces.Dict(right=image, left=image))])
+    env.action_space = spaces.Discrete(2)
+    spec = task_spec(Toy(), "walk", env)
+    assert list(spec.observation) == list(spec_from_json(spec_to_json(spec)).observation) == ["cam-far", "cam/left", "cam/right"]
 
 
 def test_rows_of_a_step_stay_as_they_are_when_the_driver_goes_on() -> None:
