@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from dreamctl.core.codec import ActionCodec
+from dreamctl.core.errors import UsageError
 from dreamctl.core.experience import Array, Row
 from dreamctl.core.session import Session
 from dreamctl.core.spaces import flat_values
@@ -25,8 +26,8 @@ from dreamctl.stages.render import render
 from dreamctl.stages.train_ac import train_ac
 from dreamctl.stages.train_wm import train_wm
 from dreamctl.stages.training import to_batch
-from tests.spaces import ACTIONS, OBSERVATIONS, AnySuite
-from tests.stages.tiny import TINY, finite, tiny
+from tests.spaces import ACTIONS, OBSERVATIONS, AnySuite, sampled
+from tests.stages.tiny import OVERWRITE, TINY, finite, tiny
 
 STEPS, LIMIT = 25, 9
 TASKS = list(dict.fromkeys([*(f"{name}/discrete" for name in OBSERVATIONS), *(f"box/{name}" for name in ACTIONS)]))
@@ -141,3 +142,40 @@ def test_every_space_is_learned_from_dreamt_played_and_shown(tmp_path: Path, tas
     env = AnySuite().make(task)
     env.reset(seed=0)
     assert env.action_space.contains(load(agent).act(env.observation_space.sample()))
+
+
+@pytest.mark.usefixtures("any_suite")
+@pytest.mark.parametrize("name", ["box-scalar", "box-integers", "multi-discrete-2d", "multi-binary", "nested"])
+def test_every_way_to_act_in_a_dream(tmp_path: Path, name: str) -> None:
+    resolved = tiny(env={"suite": "any", "task": f"discrete/{name}"}, collect={"steps": 40}, train_wm={"updates": 1, "holdout": 0})
+    collect(resolved, tmp_path / "replay", None, Session())
+    train_wm(resolved, [tmp_path / "replay"], tmp_path / "wm.ckpt", None, Session())
+    space = open_replay([tmp_path / "replay"]).spec.action
+    codec, given = ActionCodec(space), sampled(space, 6, seed=1)
+    rows = np.concatenate([column.reshape(6, -1) for column in codec.columns(given).values()], -1)
+    np.save(tmp_path / "stored.npy", given)
+    np.save(tmp_path / "rows.npy", rows if codec.nested else given)
+
+    def dreamt(**changes: object) -> Array:
+        told = tiny(imagine={"episodes": 2, "end": "never", **changes})
+        imagine(told, tmp_path / "wm.ckpt", [tmp_path / "replay"], tmp_path / "dreams.h5", OVERWRITE)
+        replay = open_replay([tmp_path / "dreams.h5"])
+        return np.stack([replay.load(info).action[2:-1] for info in replay.episodes()])
+
+    def same_actions(found: Array, wanted: Array) -> None:
+        same(codec.columns(found), codec.columns(np.broadcast_to(wanted, found.shape)))
+
+    same_actions(dreamt(actions="constant", action=rows[0].tolist()), given[0])
+    for file in ("stored.npy", "rows.npy"):
+        same_actions(dreamt(actions="file", file=str(tmp_path / file)), given)
+    wrong = rows[0].astype(np.float64)
+    wrong[-1] = np.nan
+    with pytest.raises(UsageError, match=r"imagine\.action: holds nan, wanted actions in"):
+        dreamt(actions="constant", action=wrong.tolist())
+    with pytest.raises(UsageError, match=rf"imagine\.action: holds {codec.flat_size + 1} numbers, wanted {codec.flat_size}"):
+        dreamt(actions="constant", action=[0.0] * (codec.flat_size + 1))
+    np.save(tmp_path / "short.npy", given[:2])
+    with pytest.raises(UsageError, match=r"short\.npy: has shape .*, wanted at least"):
+        dreamt(actions="file", file=str(tmp_path / "short.npy"))
+    for actions in ("random", "recorded"):
+        assert not any(wrong.any() for wrong in codec.outside(dreamt(actions=actions)).values())
