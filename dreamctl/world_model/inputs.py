@@ -46,15 +46,10 @@ class Inputs:
         """Height and width that the stages leave of the images.
 
         Raises:
-            UsageError: an image is of a size that the stages cannot halve, or of another size than the image before.
+            UsageError: they are of a size that the stages cannot halve.
         """
-        (first, (height, width, _)), *others = self.images.items()
-        for name, (other_height, other_width, _) in others:
-            if (other_height, other_width) != (height, width):
-                raise UsageError(
-                    f"observation {name!r} is {other_height}x{other_width}, {first!r} is {height}x{width}: "
-                    "images share their stages, wanted one size; resize one of them in the environment"
-                )
+        first, (height, width, _) = next(iter(self.images.items()))
+        assert all(shape[:2] == (height, width) for shape in self.images.values()), "`check_supported` refuses images of several sizes"
         factor = 2 ** len(convolutions.multipliers)
         if not all(side % factor == 0 and MIN_SIDE <= side // factor <= MAX_SIDE for side in (height, width)):
             raise UsageError(_wrong_size(first, height, width, len(convolutions.multipliers)))
