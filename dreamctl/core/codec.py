@@ -310,8 +310,9 @@ class ActionCodec:
 
     def encode(self, action: Array) -> Floats:
         """Stored (..., *shape) -> (..., A); the stored zero of an action that no one takes may be no choice, then it is all zeros."""
-        parts = [self.leaves[name].encode(column) for name, column in self.columns(action).items()]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts, -1)
+        if not self.nested:
+            return self.leaves["action"].encode(action)
+        return np.concatenate([self.leaves[name].encode(column) for name, column in self.columns(action).items()], -1)
 
     def decode(self, numbers: NDArray[np.floating]) -> Array:
         """(..., A) -> stored (..., *shape)."""
@@ -322,8 +323,9 @@ class ActionCodec:
 
     def clip(self, action: Array) -> object:
         """Stored (..., *shape) -> what the environment takes: inside the bounds, in its own dtypes, nested as the space is."""
-        taken = {name: self.leaves[name].clip(column) for name, column in self.columns(action).items()}
-        return nested_value(self.space, taken, bare="action")
+        if not self.nested:
+            return self.leaves["action"].clip(action)
+        return nested_value(self.space, {name: self.leaves[name].clip(column) for name, column in self.columns(action).items()})
 
     def zeros(self, *lead: int) -> Array:
         """The stored form of an action that no one takes: (*lead, *shape) zeros."""
@@ -331,6 +333,8 @@ class ActionCodec:
 
     def random(self, noise: np.random.Generator, lanes: int) -> Array:
         """Stored (lanes, *shape): uniform, standard normal where a Box has no bound."""
+        if not self.nested:
+            return self.leaves["action"].random(noise, lanes)
         return self.from_columns({name: leaf.random(noise, lanes) for name, leaf in self.leaves.items()})
 
     def outside(self, action: Array) -> dict[str, NDArray[np.bool_]]:
