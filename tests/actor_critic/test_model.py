@@ -6,8 +6,9 @@ import pytest
 import torch
 from gymnasium import Space, spaces
 
-from dreamctl.actor_critic.model import ActorCritic, ActorCriticConfig, ActorCriticLossScales, NetworkConfig, SlowCritic
+from dreamctl.actor_critic.model import ActorCritic, ActorCriticConfig, ActorCriticLossScales, NetworkConfig
 from dreamctl.actor_critic.returns import PercentileScale
+from dreamctl.actor_critic.targets import SlowCritic
 from dreamctl.core.codec import ActionCodec
 from dreamctl.core.tensors import Batch, LatentState, Rollout
 

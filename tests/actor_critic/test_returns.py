@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from dreamctl.actor_critic.returns import PercentileScale, ReturnScale, ReturnScaler, lambda_return, percentile, replay_return
+from dreamctl.actor_critic.returns import (
+    DeviationScale,
+    NoScale,
+    PercentileScale,
+    ReturnScale,
+    ReturnScaler,
+    lambda_return,
+    percentile,
+    replay_return,
+)
 from tests.kinds import each
 
 close = torch.testing.assert_close
@@ -149,6 +158,31 @@ def test_scale_by_hand() -> None:
     assert scaler.scale.item() == pytest.approx(0.5 * 90)
     scaler.update(returns)
     assert (scaler.low.item(), scaler.high.item()) == pytest.approx((0.75 * 5, 0.75 * 95))
+
+
+def test_a_debiased_scale_is_whole_from_the_first_update() -> None:
+    scaler = ReturnScaler(PercentileScale(rate=0.01, debias=True))
+    returns = torch.arange(101.0)
+    for _ in range(3):
+        scaler.update(returns)
+        assert scaler.scale.item() == pytest.approx(90, rel=1e-4)
+
+
+def test_a_standard_deviation_by_hand() -> None:
+    scaler = ReturnScaler(DeviationScale(rate=0.5, debias=False)).double()
+    scaler.update(torch.tensor([2.0, 6.0]).double())
+    assert scaler.scale.item() == pytest.approx((0.5 * 20 - (0.5 * 4) ** 2) ** 0.5)
+    whole = ReturnScaler(DeviationScale()).double()
+    for _ in range(3):
+        whole.update(torch.tensor([2.0, 6.0]).double())
+        assert whole.scale.item() == pytest.approx(2.0)
+
+
+def test_no_scale_is_one_and_keeps_nothing() -> None:
+    scaler = ReturnScaler(NoScale())
+    scaler.update(1e6 * random(5, 3))
+    assert scaler.scale.item() == 1
+    assert scaler.state_dict() == {}
 
 
 def test_small_returns_are_not_blown_up_and_large_ones_are_tamed() -> None:
