@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from dreamctl.core.tensors import LatentState
-from dreamctl.nn.distributions import Bernoulli, one_hot
+from dreamctl.nn.distributions import one_hot
 from dreamctl.nn.heads import Head
 from dreamctl.nn.scalars import SymexpTwoHot
 from dreamctl.world_model.cells import BlockGRU, BlockSequence
+from dreamctl.world_model.continues import SoftContinue
 from dreamctl.world_model.kl import BalancedKL
 from dreamctl.world_model.latents import CategoricalLatent
 from dreamctl.world_model.model import WorldModelConfig
@@ -119,12 +120,11 @@ def test_reward_and_continue_heads(golden: Golden) -> None:
     check(logits, data["out.rew_logits"])
     check(reward.mean, data["out.rew_mean"])
     check(reward.loss(torch.from_numpy(data["in.reward"]).double()), data["out.rew_loss"])
-    logit = head(data, "con", "world_model.continue_predictor")(features).squeeze(-1)
-    continues = Bernoulli(logit)
-    check(logit, data["out.con_logit"])
-    check(continues.prob, data["out.con_prob"])
-    discount = 1 - 1 / WorldModelConfig().horizon
-    check(continues.loss(discount * torch.from_numpy(data["in.cont"]).double()), data["out.con_loss_contdisc"])
+    continues, discount = SoftContinue(), 1 - 1 / WorldModelConfig().horizon
+    logit = head(data, "con", "world_model.continue_predictor")(features)
+    check(logit.squeeze(-1), data["out.con_logit"])
+    check(continues.continue_prob(logit, discount), data["out.con_prob"])
+    check(continues.losses(logit, torch.from_numpy(data["in.cont"]) == 0, discount)["continue"], data["out.con_loss_contdisc"])
 
 
 def test_weights_outside_the_map_are_noticed(golden: Golden) -> None:
