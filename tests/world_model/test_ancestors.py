@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dreamctl.core.config import build, to_plain
 from dreamctl.nn.scalars import SymlogTwoHot, UnitNormal
 from dreamctl.nn.style import LayerNorm, LayerStyle, NoNorm
 from dreamctl.world_model.cells import NormGRU, PlainGRU
@@ -12,9 +13,9 @@ from dreamctl.world_model.continues import HardContinue, NoContinue
 from dreamctl.world_model.initial import LearnedInitial
 from dreamctl.world_model.kl import AverageKL, BalancedKL, PlainKL
 from dreamctl.world_model.latents import CategoricalLatent, GaussianLatent
-from dreamctl.world_model.model import WorldModel
+from dreamctl.world_model.model import WorldModel, WorldModelConfig
 from dreamctl.world_model.rssm import RSSMConfig
-from tests.world_model.models import batch, chances, start, world_model
+from tests.world_model.models import TINY, batch, chances, start, world_model
 
 ELU = LayerStyle(norm=NoNorm(), activation="elu")
 FAMILY = {
@@ -55,6 +56,12 @@ FAMILY = {
 @pytest.fixture(params=FAMILY)
 def model(request: pytest.FixtureRequest) -> WorldModel:
     return world_model(**FAMILY[request.param])
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_every_one_of_the_family_can_be_written_down(name: str) -> None:
+    config = replace(TINY, **FAMILY[name])
+    assert build(WorldModelConfig, to_plain(config)) == config
 
 
 def total(model: WorldModel, reward: torch.Tensor | None = None) -> torch.Tensor:
