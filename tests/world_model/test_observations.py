@@ -22,6 +22,7 @@ from dreamctl.world_model.reconstruction import (
     ImageOutput,
     Reconstruction,
     ShiftedImage,
+    SigmoidImage,
     SquaredDistance,
     UnitNormal,
     image_loss,
@@ -114,6 +115,30 @@ def test_brightness_is_centred_once_inside_the_encoder() -> None:
 @each("output", ImageOutput)
 def test_fresh_brightness_is_near_the_middle(output: type) -> None:
     assert output().mean(torch.zeros(1)).item() == 0.5
+
+
+def test_brightness_of_the_first_output_stays_inside_zero_and_one() -> None:
+    raw = torch.tensor([-30.0, -1.0, 0.0, 1.0, 30.0], dtype=torch.float64)
+    bright = SigmoidImage().mean(raw)
+    assert ((bright > 0) & (bright < 1)).all()
+    model = world_model(BOX, {"front": image(12, 16, 3)})
+    for parameter in model.decoder.parameters():
+        parameter.data.mul_(2)
+    drawn = model.reconstruct(start(model, B))["front"]
+    assert 0 < drawn.min() < 0.3 < 0.7 < drawn.max() < 1
+
+
+@pytest.mark.parametrize("brightness", [0, 77, 255])
+def test_a_constant_image_costs_the_square_of_its_distance_at_every_number(brightness: int) -> None:
+    model, bias = world_model(BOX, {"front": image(12, 16, 3)}), 0.7
+    assert model.decoder.image is not None
+    for parameter in model.decoder.image.out.parameters():
+        parameter.data.zero_()
+    model.decoder.image.out.bias.data.fill_(bias)
+    seen = torch.full((B, 12, 16, 3), brightness, dtype=torch.uint8)
+    loss = model.decoder.losses(model.decoder(start(model, B)), {"front": seen})["observation/front"]
+    wanted = 12 * 16 * 3 * (1 / (1 + math.exp(-bias)) - brightness / 255) ** 2
+    torch.testing.assert_close(loss, torch.full((B,), wanted).double())
 
 
 def test_shifted_brightness_is_clamped_in_what_is_shown_only() -> None:
