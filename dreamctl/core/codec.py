@@ -23,7 +23,7 @@ from gymnasium import spaces as gym_spaces
 from numpy.typing import NDArray
 
 from dreamctl.core.experience import Array
-from dreamctl.core.spaces import flat_spaces, is_image, nested_value, vector_size
+from dreamctl.core.spaces import ChoiceSpace, flat_spaces, is_image, nested_value, vector_size
 
 Floats = NDArray[np.float32]
 
@@ -146,7 +146,7 @@ class NumberCodec:
 class ChoiceCodec:
     """Entries that each are one of several classes: Discrete, MultiDiscrete, MultiBinary."""
 
-    space: gym_spaces.Discrete | gym_spaces.MultiDiscrete | gym_spaces.MultiBinary
+    space: ChoiceSpace
 
     @cached_property
     def classes(self) -> tuple[int, ...]:
@@ -233,7 +233,7 @@ def leaf_codec(space: Space[object], *, scaled: bool) -> LeafCodec:
     """The codec of a space that is no Dict, Tuple or image."""
     if isinstance(space, gym_spaces.Box):
         return NumberCodec(space, scaled)
-    assert isinstance(space, gym_spaces.Discrete | gym_spaces.MultiDiscrete | gym_spaces.MultiBinary), space
+    assert isinstance(space, ChoiceSpace), space
     return ChoiceCodec(space)
 
 

@@ -56,7 +56,7 @@ class Row:
     Attributes:
         lane: which of the environments.
         observation: name -> array of the space's shape.
-        action: in environment units; zero on the last row of an episode.
+        action: in environment units; zero on the last row of an episode. One of a Dict or Tuple is a structured value, a field a leaf.
         reward: received on arriving at this observation, 0 on the first row.
         extra: further columns, such as `frame` (height, width, 3) uint8.
         seed: the seed of the reset that began the episode, -1 where the environment drew its own.

@@ -11,7 +11,8 @@ from gymnasium import spaces as gym_spaces
 from dreamctl.core.errors import EnvironmentFailure, InputError
 from dreamctl.core.experience import Array, TaskSpec
 
-LEARNED = (gym_spaces.Box, gym_spaces.Discrete, gym_spaces.MultiDiscrete, gym_spaces.MultiBinary)
+ChoiceSpace = gym_spaces.Discrete | gym_spaces.MultiDiscrete | gym_spaces.MultiBinary
+LEARNED = gym_spaces.Box | ChoiceSpace
 LEARNED_NAMES = "Box, Discrete, MultiDiscrete and MultiBinary"
 
 

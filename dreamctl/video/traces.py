@@ -1,6 +1,6 @@
 """Any vector observation as a strip of traces: one row a dimension, the dream's line over the broad line of the truth."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -26,6 +26,7 @@ class Traces:
         truth_valid: (rows,).
         context: rows that are observed; the rest is imagined. None for a real episode.
         width: pixels.
+        whole: dimensions that are choices or binaries, written without decimals.
     """
 
     values: NDArray[np.floating]
@@ -34,6 +35,7 @@ class Traces:
     truth_valid: NDArray[np.bool_] | None = None
     context: int | None = None
     width: int = 624
+    whole: Container[int] = ()
 
     @property
     def rows(self) -> int:
@@ -56,7 +58,7 @@ class Traces:
             if np.isfinite(self.values[t, row]):
                 ink.dot(image, (cursor, self._y(row, self.values[t, row])), 3, colour)
             middle = self._top(row) + (self._lane - 4) / 2
-            ink.text(image, (self.width - 2, middle), number(float(self.values[t, row])), 13, colour, anchor="rm")
+            ink.text(image, (self.width - 2, middle), self._number(t, row), 13, colour, anchor="rm")
         if self.context is not None:
             ink.pill(image, self.width, HEADER // 2 - 2, "context" if t < self.context else "imagined", colour)
         return image
@@ -68,6 +70,10 @@ class Traces:
     def sheet(self) -> Image.Image:
         """The whole course in one picture."""
         return self._strong.copy()
+
+    def _number(self, t: int, row: int) -> str:
+        value = float(self.values[t, row])
+        return f"{value:.0f}" if row in self.whole else number(value)
 
     @property
     def _shown(self) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamctl.core.experience import Array, Episode, TaskSpec
-from dreamctl.core.spaces import is_image, vector_size
+from dreamctl.core.spaces import ChoiceSpace, is_image, vector_size
 from dreamctl.video.panels import Panels, Pictures
 from dreamctl.video.scene import View
 from dreamctl.video.traces import Traces
@@ -31,7 +31,8 @@ def view(spec: TaskSpec, episode: Episode, draw: Draw | None, side: int, *, besi
     truth, valid = known_truth(episode) if beside and context else (None, None)
     if draw is None:
         true = None if truth is None else vectors(spec, truth)
-        return Traces(vectors(spec, episode.observation), vector_names(spec), true, valid, context, width=2 * side + 24)
+        values, names = vectors(spec, episode.observation), vector_names(spec)
+        return Traces(values, names, true, valid, context, width=2 * side + 24, whole=choices(spec))
     true_pictures = None if truth is None else _drawn(truth, draw)
     return Panels(_drawn(episode.observation, draw), len(episode), true_pictures, valid, context, side if beside else lone(side))
 
@@ -98,6 +99,13 @@ def vector_names(spec: TaskSpec) -> list[str]:
     """What each dimension of `vectors` is called."""
     sizes = {name: vector_size(spec.observation[name]) for name in _vector_keys(spec)}
     return [name if size == 1 else f"{name}[{index}]" for name, size in sizes.items() for index in range(size)]
+
+
+def choices(spec: TaskSpec) -> set[int]:
+    """Which dimensions of `vectors` are choices."""
+    spaces = [spec.observation[name] for name in _vector_keys(spec)]
+    sort = [isinstance(space, ChoiceSpace) for space in spaces for _ in range(vector_size(space))]
+    return {dimension for dimension, choice in enumerate(sort) if choice}
 
 
 def _vector_keys(spec: TaskSpec) -> list[str]:
