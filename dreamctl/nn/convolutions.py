@@ -110,10 +110,10 @@ def fold_kernel(weight: Tensor) -> Tensor:
     With reach r = k // 2, output pixel 2p + a reads the doubled image at 2p + a + j - r, which is pixel p + ⌊(a + j - r) / 2⌋.
     """
     size = weight.shape[-1]
-    reach = size // 2
-    pixel = (torch.arange(2).unsqueeze(1) + torch.arange(size) - reach).div(2, rounding_mode="floor")  # (2, k)
-    first, last = int(pixel.min()), int(pixel.max())
-    taps = (pixel.unsqueeze(1) == torch.arange(first, last + 1).view(1, -1, 1)).to(weight)  # (2, m, k)
+    reach, parity, tap = size // 2, torch.arange(2, device=weight.device), torch.arange(size, device=weight.device)
+    pixels = torch.arange(-reach // 2, (size - reach) // 2 + 1, device=weight.device)
+    seen = (parity.view(2, 1, 1) + tap - reach).div(2, rounding_mode="floor")
+    taps = (seen == pixels.view(1, -1, 1)).to(weight.dtype)  # (2, m, k)
     rows = torch.einsum("atj,oijk->oaitk", taps, weight)
     return torch.einsum("buk,oaitk->oabitu", taps, rows).flatten(0, 2)
 
