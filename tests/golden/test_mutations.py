@@ -133,14 +133,14 @@ MISTAKES = {
         optimizer,
     ),
     "warm-up (t+1)/W": Mistake([(LaPropOptimizer._step, "(step - 1) / config.warmup", "step / config.warmup")], optimizer),
-    "contdisc label hard": Mistake([(SoftContinue.losses, ".to(params.dtype) * discount", ".to(params.dtype)")], three_updates),
+    "contdisc label hard": Mistake([(SoftContinue.losses, "dtype) * discount", "dtype)")], three_updates),
 }
 
 
 def function_of(place: object) -> FunctionType:
     """The plain function inside a property or a decorator."""
     place = getattr(place, "fget", None) or getattr(place, "func", None) or place
-    function = inspect.unwrap(place)  # type: ignore[arg-type]
+    function = inspect.unwrap(place)
     assert isinstance(function, FunctionType)
     return function
 
