@@ -38,7 +38,7 @@ class Batch(_ShapeRepr):
     """Windows as tensors; leading axes (B, T), actions as the numbers of `ActionCodec`.
 
     Attributes:
-        observation: name -> (B, T, size), vectors in environment units.
+        observation: name -> (B, T, size) numbers of `ObservationCodec`, or an image (B, T, height, width, channels) uint8.
         prev_action: (B, T, A): the action that led here, zeros where `is_first`.
         reward: (B, T).
         is_first, is_last, terminated: (B, T) bool.
