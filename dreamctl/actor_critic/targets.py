@@ -103,10 +103,10 @@ class PredictedContinue:
 
 
 @dataclass(frozen=True)
-class TrueContinue:
+class RecordedContinue:
     """The first continue of a dream is that of the row it begins from, γ (1 - terminated) (DreamerV2, DreamerV3's first version)."""
 
-    kind: ClassVar[str] = "true"
+    kind: ClassVar[str] = "recorded"
 
     def first(self, continue_prob: Tensor, terminated: Tensor, discount: float) -> Tensor:
         """(N, H+1) with another first column; `terminated` is (N,)."""
@@ -114,4 +114,4 @@ class TrueContinue:
         return torch.cat([first.unsqueeze(1), continue_prob[:, 1:]], 1)
 
 
-FirstContinue = PredictedContinue | TrueContinue
+FirstContinue = PredictedContinue | RecordedContinue

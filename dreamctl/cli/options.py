@@ -75,11 +75,11 @@ class Which:
 
     def layers(self, shorthands: dict[str, tuple[str, object]], file: str | None = None) -> "list[Layer]":
         """The layers that `resolve` lays over the defaults; presets that a file names lie below those of the command line."""
-        from dreamctl.core.config import Layer, load_layers, parse_assignment, preset_layer
+        from dreamctl.core.config import Layer, load_layers, parse_assignment, preset_layers
         from dreamctl.stages.experiment import SECTIONS
 
         files = [layer for text in (file, self.config) if text for layer in load_layers(text, SECTIONS)]
-        named = [preset_layer(name) for name in self.preset or []]
+        named = [layer for name in self.preset or [] for layer in preset_layers(name)]
         presets = [layer for layer in files if layer.is_preset] + named
         own = [layer for layer in files if not layer.is_preset]
         assigned = [Layer(f"--set {text}", parse_assignment(text)) for text in self.assign or []]
@@ -93,7 +93,7 @@ class How:
 
     seed: Annotated[int, option(RUNNING, "Of everything random (0).", metavar="N", least=0, most=LARGEST_SEED)] = 0
     device: Annotated[str, option(RUNNING, "auto, cpu, cuda or mps.", metavar="NAME")] = "auto"
-    precision: Annotated[str, option(RUNNING, "auto or fp32.", metavar="NAME")] = "auto"
+    precision: Annotated[str, option(RUNNING, "auto, fp32 or bf16.", metavar="NAME")] = "auto"
     threads: Annotated[int | None, option(RUNNING, "Threads of PyTorch.", metavar="N", least=1)] = None
     max_minutes: Annotated[float | None, option(RUNNING, "Stop after so long, save, exit 75.", metavar="M", least=0)] = None
 

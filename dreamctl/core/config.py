@@ -21,7 +21,7 @@ from dreamctl.core.layers import (
     load_preset,
     merge,
     parse_assignment,
-    preset_layer,
+    preset_layers,
     preset_names,
 )
 from dreamctl.core.limits import Within
@@ -36,7 +36,7 @@ __all__ = [
     "load_preset",
     "merge",
     "parse_assignment",
-    "preset_layer",
+    "preset_layers",
     "preset_names",
     "to_plain",
 ]

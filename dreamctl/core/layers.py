@@ -93,10 +93,7 @@ def load_layers(text: str, sections: Collection[str] = ()) -> list[Layer]:
         raise UsageError(f"{path}: holds experiments by name; write {path}:NAME{nearest('', values)}")
     if not isinstance(values, dict):
         raise UsageError(f"{text}: found {values!r}, wanted a mapping of config sections")
-    presets = values.get("preset", [])
-    presets = [presets] if isinstance(presets, str) else list(presets or [])
-    own = Layer(text, {key: value for key, value in values.items() if key != "preset"})
-    return [*(preset_layer(str(preset)) for preset in presets), own]
+    return _over_presets(text, values)
 
 
 def preset_names() -> list[str]:
@@ -104,9 +101,9 @@ def preset_names() -> list[str]:
     return sorted(_read(PRESETS))
 
 
-def preset_layer(name: str) -> Layer:
-    """A named preset as a layer."""
-    return Layer(f"preset {name}", load_preset(name), is_preset=True)
+def preset_layers(name: str) -> list[Layer]:
+    """A named preset as a layer, and before it those of the presets that it is made over."""
+    return _over_presets(f"preset {name}", load_preset(name), is_preset=True)
 
 
 def load_preset(name: str) -> Values:
@@ -131,6 +128,14 @@ def dump_yaml(values: object) -> str:
 def inline_yaml(value: object) -> str:
     """One value as it stands behind a key, on one line."""
     return str(yaml.dump([value], Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=10**9)).strip()[1:-1]
+
+
+def _over_presets(source: str, values: Values, *, is_preset: bool = False) -> list[Layer]:
+    """Values as a layer, the presets that they name before it."""
+    presets = values.get("preset", [])
+    presets = [presets] if isinstance(presets, str) else list(presets or [])
+    own = Layer(source, {key: value for key, value in values.items() if key != "preset"}, is_preset)
+    return [*(layer for preset in presets for layer in preset_layers(str(preset))), own]
 
 
 def _lay(merged: Merged, into: Values, values: Mapping[str, Any], source: str, path: str) -> None:

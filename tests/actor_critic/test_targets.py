@@ -4,7 +4,15 @@ from gymnasium import spaces
 
 from dreamctl.actor_critic.model import ActorCritic, ActorCriticConfig, NetworkConfig
 from dreamctl.actor_critic.returns import NoScale, lambda_return
-from dreamctl.actor_critic.targets import CriticTarget, FirstContinue, NoSlowCritic, PredictedContinue, SlowCritic, SlowTarget, TrueContinue
+from dreamctl.actor_critic.targets import (
+    CriticTarget,
+    FirstContinue,
+    NoSlowCritic,
+    PredictedContinue,
+    RecordedContinue,
+    SlowCritic,
+    SlowTarget,
+)
 from dreamctl.core.codec import ActionCodec
 from dreamctl.core.tensors import LatentState, Rollout
 from tests.kinds import each
@@ -110,11 +118,11 @@ def test_every_kind_leaves_the_later_continues_alone(kind: type) -> None:
 def test_first_continues_by_hand() -> None:
     continues, terminated = torch.tensor([[0.3, 0.4], [0.5, 0.6]]), torch.tensor([False, True])
     assert PredictedContinue().first(continues, terminated, 0.9) is continues
-    close(TrueContinue().first(continues, terminated, 0.9), torch.tensor([[0.9, 0.4], [0.0, 0.6]]))
+    close(RecordedContinue().first(continues, terminated, 0.9), torch.tensor([[0.9, 0.4], [0.0, 0.6]]))
 
 
 def test_a_start_that_has_truly_ended_teaches_nothing_whatever_is_predicted() -> None:
-    model, dreamt = agent(first_continue=TrueContinue()), rollout()
+    model, dreamt = agent(first_continue=RecordedContinue()), rollout()
     ended = torch.tensor([True] + [False] * (N - 1))
     losses = model.losses(model.begin(dreamt, ended)).losses
     assert (losses["policy"][0] == 0).all()

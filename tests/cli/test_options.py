@@ -27,7 +27,8 @@ def test_later_layers_win(dreamctl, two):
     assert config["replay"]["batch_length"] == 30
     assert origins["replay.batch_length"] == "--set replay.batch_length=30"
     assert config["replay"]["batch_size"] == 32
-    assert origins["replay.batch_size"] == "preset quick"
+    assert origins["replay.batch_size"] == "preset narrow"  # which quick is made over
+    assert origins["optimizer.learning_rate"] == "preset quick"
     assert config["optimizer"]["warmup"] == 10
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import pytest
 
-from dreamctl.core.config import Layer, build, load_config, load_layers, merge, parse_assignment, to_plain
+from dreamctl.core.config import Layer, build, load_config, load_layers, merge, parse_assignment, preset_layers, to_plain
 from dreamctl.core.errors import UsageError
 from dreamctl.core.layers import dump_yaml
 
@@ -212,3 +212,9 @@ def test_a_missing_file_is_a_usage_error(tmp_path):
 def test_dumped_yaml_reads_back_to_the_same_values():
     values = {"a": "1e-4", "b": "on", "c": 1e-20, "d": None, "e": "", "f": [1, 2.5, True], "g": float("inf"), "h": {"i": "0x10"}}
     assert parse_assignment(f"x={dump_yaml(values)}") == {"x": values}
+
+
+def test_a_preset_may_be_made_over_another() -> None:
+    sources = [layer.source for layer in preset_layers("quick")]
+    assert sources == ["preset narrow", "preset quick"]
+    assert "preset" not in merge(preset_layers("quick")).values
