@@ -88,7 +88,8 @@ class Session:
 
     Attributes:
         seed: of everything random in this run.
-        device, precision: `auto` or what torch calls them.
+        device: `auto` or what torch calls it.
+        precision: `auto`, `fp32` or `bf16`.
         threads: torch threads, None for torch's own choice.
         existing: what to do with an output that is there already.
         tensorboard: folder for event files, or None.

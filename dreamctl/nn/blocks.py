@@ -20,6 +20,15 @@ def symexp(x: Tensor) -> Tensor:
     return torch.sign(x) * torch.expm1(torch.abs(x))
 
 
+def product_dtype(weight: Tensor) -> torch.dtype:
+    """The dtype that matrix products with this weight are computed in: autocast's where it is on, otherwise its own.
+
+    For weights that are cut or permuted before a scan: autocast would cast such views anew at every step.
+    """
+    device = weight.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+
+
 def init_weight_(weight: Tensor, fan_in: int, scale: float = 1.0) -> Tensor:
     """Fill with a truncated normal of variance scale² / fan_in, cut at two standard deviations, in place."""
     with torch.no_grad():

@@ -8,8 +8,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dreamctl.core.limits import Weight
+from dreamctl.nn.distributions import full_precision
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"silu": F.silu, "elu": F.elu, "relu": F.relu}
+
+
+class FullPrecisionRMSNorm(nn.RMSNorm):
+    """RMS norm of (..., size), computed in float32 also where half precision comes in and goes out."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., size) -> (..., size) of the same dtype."""
+        return super().forward(full_precision(x)).to(x.dtype)
+
+
+class FullPrecisionLayerNorm(nn.LayerNorm):
+    """Layer norm of (..., size), computed in float32 also where half precision comes in and goes out."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., size) -> (..., size) of the same dtype."""
+        return super().forward(full_precision(x)).to(x.dtype)
 
 
 @dataclass(frozen=True)
@@ -26,7 +43,7 @@ class RMSNorm:
 
     def module(self, size: int) -> nn.Module:
         """(..., size) -> (..., size)."""
-        return nn.RMSNorm(size, eps=self.eps)
+        return FullPrecisionRMSNorm(size, eps=self.eps)
 
 
 @dataclass(frozen=True)
@@ -43,7 +60,7 @@ class LayerNorm:
 
     def module(self, size: int) -> nn.Module:
         """(..., size) -> (..., size)."""
-        return nn.LayerNorm(size, eps=self.eps)
+        return FullPrecisionLayerNorm(size, eps=self.eps)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from dreamctl.core.session import Session
 from dreamctl.core.tensors import LatentState, Rollout
 from dreamctl.replay.reader import Replay
 from dreamctl.stages.agent import load_actor_critic, load_world_model
-from dreamctl.stages.compute import Compute, generator, set_up
+from dreamctl.stages.compute import Compute, as_made, generator, set_up
 from dreamctl.stages.encoding import decoded, encoded
 from dreamctl.stages.experiment import ImagineConfig, recorded
 from dreamctl.world_model.model import WorldModel
@@ -39,7 +39,7 @@ class Dreamer:
     @classmethod
     def load(cls, checkpoint: Checkpoint, path: Path, session: Session) -> "Dreamer":
         """From a checkpoint of either kind."""
-        compute = set_up(session, recorded(checkpoint.config).experiment.world_model)
+        compute = set_up(as_made(session, checkpoint.provenance), recorded(checkpoint.config).experiment.world_model)
         world_model = load_world_model(checkpoint, path, compute)
         agent = load_actor_critic(checkpoint, path, world_model, compute) if checkpoint.kind == "agent" else None
         return cls(world_model, agent, checkpoint.spec, compute, session.seed)
@@ -107,12 +107,12 @@ def dream_episodes(dreamer: Dreamer, starts: Sequence[Start], config: ImagineCon
     for number, start in enumerate(starts):
         if session.stop.requested():
             raise session.stop.lost("imagine", f"dream {number} of {len(starts)}")
-        dreams.append(_dream(dreamer, start, config, kind, number))
+        with torch.no_grad(), dreamer.compute.autocast():
+            dreams.append(_dream(dreamer, start, config, kind, number))
         session.progress.update(number + 1)
     return dreams
 
 
-@torch.no_grad()
 def _dream(dreamer: Dreamer, start: Start, config: ImagineConfig, kind: str, number: int) -> Episode:
     noise = generator(dreamer.compute, dreamer.seed, 3, number)
     latent = dreamer.world_model.config.latent

@@ -248,7 +248,7 @@ class Loop:
 def new_learner(experiment: Experiment, spec: TaskSpec, compute: Compute) -> Learner:
     """Everything fresh, with one optimizer over all of it."""
     world_model = new_world_model(experiment, spec, compute)
-    return Learner(world_model, new_actor_critic(experiment, world_model, spec, compute), experiment.optimizer)
+    return Learner(world_model, new_actor_critic(experiment, world_model, spec, compute), experiment.optimizer, compute.autocast)
 
 
 def _restore(learner: Learner, before: Checkpoint, path: Path) -> None:

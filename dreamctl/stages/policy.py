@@ -16,7 +16,7 @@ from dreamctl.core.session import Session
 from dreamctl.core.spaces import flat_values
 from dreamctl.core.tensors import LatentState
 from dreamctl.stages.agent import load_actor_critic, load_world_model
-from dreamctl.stages.compute import Compute, generator, set_up
+from dreamctl.stages.compute import Compute, as_made, generator, set_up
 from dreamctl.stages.encoding import encoded
 from dreamctl.stages.experiment import recorded
 from dreamctl.world_model.model import WorldModel
@@ -49,14 +49,20 @@ class DreamPolicy:
     ) -> None:
         self.world_model, self.actor_critic, self.spec = world_model, actor_critic, spec
         self.codec = ActionCodec(spec.action)
-        self.action, self.device = action, compute.device
+        self.action, self.compute, self.device = action, compute, compute.device
         self.generator = generator(compute, seed, 1)
         self.state: LatentState | None = None
         self.prev_action = torch.zeros(0)
 
-    @torch.no_grad()
     def act(self, observation: Mapping[str, Array], is_first: NDArray[np.bool_]) -> Array:
         """(N, *action) in environment units from name -> (N, ...); lanes restart where `is_first`."""
+        with torch.no_grad(), self.compute.autocast():
+            self._choose(observation, is_first)
+        numbers: NDArray[np.float32] = self.prev_action.cpu().numpy()
+        return self.codec.decode(numbers)
+
+    def _choose(self, observation: Mapping[str, Array], is_first: NDArray[np.bool_]) -> None:
+        """The next state and action (N, A)."""
         lanes = len(is_first)
         embedding = self.world_model.encoder(self.world_model.scaler(encoded(self.spec, observation, self.device))).unsqueeze(1)
         if self.state is None or len(self.state.h) != lanes:
@@ -69,8 +75,6 @@ class DreamPolicy:
         belief = self.actor_critic.policy(self.state.features)
         sample = self.action == "sample"
         self.prev_action = belief.sample(self.actor_critic.noise((lanes,), self.generator)) if sample else belief.mode
-        numbers: NDArray[np.float32] = self.prev_action.cpu().numpy()
-        return self.codec.decode(numbers)
 
 
 class Agent:
@@ -105,7 +109,7 @@ def load(path: str | Path, *, action: Literal["sample", "mode"] = "sample", seed
 
 def load_policy(checkpoint: Checkpoint, path: Path, session: Session, *, action: Literal["sample", "mode"], seed: int) -> DreamPolicy:
     """The policy inside an agent checkpoint."""
-    compute = set_up(session, recorded(checkpoint.config).experiment.world_model)
+    compute = set_up(as_made(session, checkpoint.provenance), recorded(checkpoint.config).experiment.world_model)
     world_model = load_world_model(checkpoint, path, compute)
     actor_critic = load_actor_critic(checkpoint, path, world_model, compute)
     return DreamPolicy(world_model, actor_critic, checkpoint.spec, compute, action=action, seed=seed)

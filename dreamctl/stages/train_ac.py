@@ -56,7 +56,7 @@ class FrozenModel:
         """A fresh actor and critic on it."""
         world_model = load_world_model(self.checkpoint, self.path, compute).requires_grad_(False)
         actor_critic = new_actor_critic(resolved.experiment, world_model, self.checkpoint.spec, compute)
-        return Learner(world_model, actor_critic, resolved.experiment.optimizer)
+        return Learner(world_model, actor_critic, resolved.experiment.optimizer, compute.autocast)
 
 
 def train_ac(resolved: Resolved, world_model: Path, replays: Sequence[Path], out: Path, init: Path | None, session: Session) -> TrainResult:

@@ -44,7 +44,7 @@ def train_wm(resolved: Resolved, replays: Sequence[Path], out: Path, init: Path 
     kept, held = replay.split(config.holdout)
     sampler = WindowSampler(kept, resolved.experiment.replay, session.seed)
     sampler.check()
-    learner = Learner(new_world_model(resolved.experiment, replay.spec, compute), None, resolved.experiment.optimizer)
+    learner = Learner(new_world_model(resolved.experiment, replay.spec, compute), None, resolved.experiment.optimizer, compute.autocast)
     start, start_path = target.start(before, init)
     if start is not None:
         check_task(start.spec, start_path, replay.spec, replay.name)

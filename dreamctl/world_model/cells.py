@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from dreamctl.core.limits import Count, Weight
-from dreamctl.nn.blocks import DEFAULT_STYLE, BlockLinear, Dense, Linear, init_weight_
-from dreamctl.nn.style import LayerStyle
+from dreamctl.nn.blocks import DEFAULT_STYLE, BlockLinear, Dense, Linear, init_weight_, product_dtype
+from dreamctl.nn.style import FullPrecisionLayerNorm, LayerStyle
 
 # The update gate starts mostly closed: σ(-1) = 0.27 of the candidate is taken at each step.
 UPDATE_BIAS = -1.0
@@ -147,16 +147,18 @@ class BlockSequence(SequenceModel[BlockWeights]):
     def weights(self) -> BlockWeights:
         """The stored weights as a step uses them; once before a scan, gradients flow through."""
         own = self.size // self.blocks
-        shared = self.hidden.weight[:, own:].transpose(0, 1).reshape(-1, self.size)  # (3U, D)
+        dtype = product_dtype(self.hidden.weight)
+        hidden = self.hidden.weight.to(dtype)
+        shared = hidden[:, own:].transpose(0, 1).reshape(-1, self.size)  # (3U, D)
         gate_bias = self.gates.bias.view(self.blocks, 1, 3, own)
         update = torch.zeros_like(gate_bias)
         update[:, :, 2] = UPDATE_BIAS
         return BlockWeights(
-            own=self.hidden.weight[:, :own],
+            own=hidden[:, :own],
             from_h=shared[: self.units],
             from_z=shared[self.units : 2 * self.units],
             from_action=shared[2 * self.units :],
-            gate_bias=(gate_bias + update).view(self.blocks, 1, -1),
+            gate_bias=(gate_bias + update).view(self.blocks, 1, -1).to(dtype),
         )
 
     def action_inputs(self, action: Tensor, weights: BlockWeights) -> Tensor:
@@ -200,7 +202,7 @@ class DenseInput(SequenceModel[InputWeights]):
 
     def weights(self) -> InputWeights:
         """The stored weights as a step uses them; once before a scan, gradients flow through."""
-        weight = self.input.linear.weight.t()
+        weight = self.input.linear.weight.to(product_dtype(self.input.linear.weight)).t()
         return InputWeights(*weight.split([len(weight) - self.action_size, self.action_size]))
 
     def action_inputs(self, action: Tensor, weights: InputWeights) -> Tensor:
@@ -228,7 +230,7 @@ class NormSequence(DenseInput):
         super().__init__(units, latent_size, action_size, style)
         self.cell = cell
         self.gates = Linear(recurrent + units, 3 * recurrent, bias=cell.bias)
-        self.gates_norm = nn.LayerNorm(3 * recurrent, eps=cell.eps)
+        self.gates_norm = FullPrecisionLayerNorm(3 * recurrent, eps=cell.eps)
 
     def action_inputs(self, action: Tensor, weights: InputWeights) -> Tensor:
         """What actions (N, A) add to the dense layer, (N, U); scaled back to ±1 if the cell says so."""

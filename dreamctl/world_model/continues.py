@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from dreamctl.nn.distributions import Bernoulli
+from dreamctl.nn.distributions import Bernoulli, full_precision
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class SoftContinue:
 
     def losses(self, params: Tensor, terminated: Tensor, discount: float) -> dict[str, Tensor]:
         """Binary cross-entropy of (B, T, 1) to the soft label of (B, T) bool, (B, T)."""
+        params = full_precision(params)  # also for the label: in bfloat16 γ would be 0.996
         label = (~terminated).to(params.dtype) * discount
         return {"continue": Bernoulli(params.squeeze(-1)).loss(label)}
 
@@ -58,7 +59,8 @@ class HardContinue:
 
     def losses(self, params: Tensor, terminated: Tensor, discount: float) -> dict[str, Tensor]:  # noqa: ARG002
         """Binary cross-entropy of (B, T, 1) to the hard label of (B, T) bool, (B, T)."""
-        return {"continue": Bernoulli(params.squeeze(-1)).loss((~terminated).to(params.dtype))}
+        belief = Bernoulli(params.squeeze(-1))
+        return {"continue": belief.loss((~terminated).to(belief.logits.dtype))}
 
     def survival(self, params: Tensor, discount: float) -> Tensor:  # noqa: ARG002
         """p or its mode, (..., 1) -> (...)."""
@@ -91,7 +93,7 @@ class NoContinue:
 
     def survival(self, params: Tensor, discount: float) -> Tensor:  # noqa: ARG002
         """1, (..., 0) -> (...)."""
-        return params.new_ones(params.shape[:-1])
+        return full_precision(params).new_ones(params.shape[:-1])
 
     def continue_prob(self, params: Tensor, discount: float) -> Tensor:
         """γ, (..., 0) -> (...)."""

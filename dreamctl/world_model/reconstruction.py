@@ -53,7 +53,7 @@ class SigmoidImage:
 
     def mean(self, raw: Tensor) -> Tensor:
         """Brightness, of any shape."""
-        return torch.sigmoid(raw)
+        return torch.sigmoid(full_precision(raw))
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class ShiftedImage:
 
     def mean(self, raw: Tensor) -> Tensor:
         """Brightness, of any shape."""
-        return raw + 0.5
+        return full_precision(raw) + 0.5
 
 
 ImageOutput = SigmoidImage | ShiftedImage
@@ -72,7 +72,6 @@ ImageOutput = SigmoidImage | ShiftedImage
 
 def image_loss(reconstruction: Reconstruction, mean: Tensor, seen: Tensor) -> Tensor:
     """Distance of brightness (..., height, width, channels) from a uint8 image, (...)."""
-    mean = full_precision(mean)
     return reconstruction.loss(mean, seen.to(mean.dtype) / 255, axes=3)
 
 
@@ -89,7 +88,7 @@ def vector_mean(parts: tuple[Part, ...], predicted: Tensor) -> Tensor:
     """A predicted vector (..., size): numbers as they are, choices as the probabilities of their classes."""
     means = [
         numbers if isinstance(part, Numbers) else _choice(part, numbers).probs.flatten(-2)
-        for part, numbers in zip(parts, _split(parts, predicted), strict=True)
+        for part, numbers in zip(parts, _split(parts, full_precision(predicted)), strict=True)
     ]
     return means[0] if len(means) == 1 else torch.cat(means, -1)
 

@@ -96,10 +96,11 @@ class RSSM(nn.Module):
         weights = self.sequence_model.weights()
         actions = (prev_action.transpose(0, 1) * keep).flatten(0, 1)
         action_inputs = self.sequence_model.action_inputs(actions, weights).unflatten(0, keep.shape[:2]).unbind(0)
-        of_h, of_x = self.inference.linear.weight.split([self.recurrent, embedding.shape[-1]], 1)
+        dtype = embedding.dtype  # of products and of the state: half under autocast
+        of_h, of_x = self.inference.linear.weight.to(dtype).split([self.recurrent, embedding.shape[-1]], 1)
         evidence = nn.functional.linear(embedding.transpose(0, 1), of_x, self.inference.linear.bias).unbind(0)
         reset = self.initial_state.reset(self._prior_mode)
-        h, z = start.h, start.z
+        h, z = start.h.to(dtype), start.z.to(dtype)
         states, params = [], []
         for kept, action_input, seen, chance in zip(keep.unbind(0), action_inputs, evidence, noise.unbind(1), strict=True):
             h = self.sequence_model(*reset(h, z, kept), action_input, weights)
