@@ -92,6 +92,8 @@ def test_truncated_normal_by_hand() -> None:
     density = math.exp(-0.5 * (0.5 / 1.1) ** 2) / (1.1 * math.sqrt(2 * math.pi)) / mass
     assert belief.log_prob(torch.tensor([0.5]).double()).item() == pytest.approx(math.log(density))
     assert belief.sample(torch.tensor([0.5]).double()).item() == pytest.approx(0.0, abs=1e-12)
+    wide = TruncatedNormalAction().distribution(torch.tensor([0.3, 2.0]).double(), Numbers(1))
+    assert (wide.mean.item(), wide.std.item()) == pytest.approx((math.tanh(0.3), 2 / (1 + math.exp(-1)) + 0.1))
 
 
 @pytest.mark.parametrize("kind", [TruncatedNormalAction, TanhNormalAction], ids=lambda kind: kind.kind)
