@@ -16,7 +16,7 @@ REFUSED = {
     "world_model.loss_scales.reward=nan": "world_model.loss_scales.reward: found nan, wanted at least 0",
     "world_model.reward_output.bins=1": "world_model.reward_output: bins=1, limit=20.0: wanted at least 3 bins",
     "optimizer.learning_rate=nan": "optimizer: learning_rate=nan: wanted at least 0",
-    "optimizer.beta2=1": "optimizer: clip=0.3, beta1=0.9, beta2=1.0: wanted clip above 0, betas from 0 to below 1",
+    "optimizer.beta2=1": "optimizer: beta1=0.9, beta2=1.0: wanted both from 0 to below 1",
     "actor_critic.horizon=0": "actor_critic.horizon: found 0, wanted at least 1",
     "actor_critic.trace=2": "actor_critic.trace: found 2.0, wanted 0 to 1",
     "actor_critic.starts=1": "actor_critic: starts=1: the replay value loss needs two steps in a row",
