@@ -50,14 +50,15 @@ def test_every_action_kind_is_taught_through_its_samples(kind: type) -> None:
 
 
 @each("kind", ContinuousAction)
-def test_densities_integrate_to_one(kind: type) -> None:
+def test_densities_integrate_to_one_and_entropies_are_their_integrals(kind: type) -> None:
     """On a grid over what the kind can give; a squashed one on the grid's image, so that its steep ends are met."""
     output, part = kind(), Numbers(1)
     belief = output.distribution(torch.tensor([0.4, -0.3]).double(), part)
     x = torch.linspace(-30, 30, 200_001).double()
     x = {BoundedNormal: x, TruncatedNormalAction: x.clamp(-1, 1), TanhNormalAction: (0.6 * x).tanh()}[kind].unique()
-    density = belief.log_prob(x.unsqueeze(-1)).exp()
-    close(torch.trapezoid(density, x), torch.ones(()).double(), rtol=1e-3, atol=0)
+    log_prob = belief.log_prob(x.unsqueeze(-1))
+    close(torch.trapezoid(log_prob.exp(), x), torch.ones(()).double(), rtol=1e-3, atol=0)
+    close(torch.trapezoid(-log_prob.exp() * log_prob, x), belief.entropy(), rtol=1e-2, atol=0)
 
 
 @pytest.mark.parametrize("kind", [CategoricalAction, BoundedNormal, TruncatedNormalAction], ids=lambda kind: kind.kind)
