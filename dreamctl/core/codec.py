@@ -112,10 +112,10 @@ class NumberCodec:
         low, high, dtype = self.space.low, self.space.high, self.space.dtype
         if dtype.kind == "f":
             return np.asarray(np.clip(value, low, high), dtype)
-        # Bounds of 64-bit integers lie beyond what a float can tell apart: the greatest float inside is the last that converts.
+        # A float cannot tell the bounds of 64-bit integers apart: the greatest one that converts is taken, then clipped as an integer.
         last = 1.0 if dtype.kind == "b" else np.nextafter(256.0**dtype.itemsize / (2 if dtype.kind == "i" else 1), 0)
         inside = np.clip(np.rint(value, dtype=np.float64), low.astype(np.float64), np.minimum(high.astype(np.float64), last))
-        return np.asarray(inside, dtype)
+        return np.clip(np.asarray(inside, dtype), low, high)
 
     @property
     def corners(self) -> tuple[Array, Array]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dreamctl.core.codec import ActionCodec
-from dreamctl.core.errors import UsageError
+from dreamctl.core.errors import StoppedEarly, UsageError
 from dreamctl.core.experience import Array, Row
 from dreamctl.core.session import Session
 from dreamctl.core.spaces import flat_values
@@ -23,11 +23,12 @@ from dreamctl.stages.evaluate import evaluate
 from dreamctl.stages.imagine import imagine
 from dreamctl.stages.policy import RandomPolicy, load
 from dreamctl.stages.render import render
+from dreamctl.stages.run import run
 from dreamctl.stages.train_ac import train_ac
 from dreamctl.stages.train_wm import train_wm
 from dreamctl.stages.training import to_batch
 from tests.spaces import ACTIONS, OBSERVATIONS, AnySuite, sampled
-from tests.stages.tiny import OVERWRITE, TINY, finite, tiny
+from tests.stages.tiny import OVERWRITE, RESUME, TINY, finite, stopping, tiny
 
 STEPS, LIMIT = 25, 9
 TASKS = list(dict.fromkeys([*(f"{name}/discrete" for name in OBSERVATIONS), *(f"box/{name}" for name in ACTIONS)]))
@@ -179,3 +180,19 @@ def test_every_way_to_act_in_a_dream(tmp_path: Path, name: str) -> None:
         dreamt(actions="file", file=str(tmp_path / "short.npy"))
     for actions in ("random", "recorded"):
         assert not any(wrong.any() for wrong in codec.outside(dreamt(actions=actions)).values())
+
+
+@pytest.mark.usefixtures("any_suite")
+def test_a_whole_run_on_images_with_nested_actions_stops_and_goes_on(tmp_path: Path) -> None:
+    resolved = tiny(
+        env={"suite": "any", "task": "images-and-more/nested", "num_envs": 2},
+        world_model={**TINY["world_model"], "convolutions": {"depth": 4, "multipliers": [1, 2]}},
+        run={"steps": 120, "prefill": 60, "train_ratio": 2, "eval_every": 100, "eval_episodes": 1},
+        imagine={"episodes": 1},
+    )
+    with pytest.raises(StoppedEarly):
+        run(resolved, tmp_path / "run", stopping(80))
+    result = run(resolved, tmp_path / "run", RESUME)
+    assert result.env_steps == 120
+    assert finite(tmp_path / "run" / "agent.ckpt")
+    assert open_replay([tmp_path / "run" / "replay"]).env_steps == 120
