@@ -17,7 +17,7 @@ from dreamctl.stages.agent import (
     new_actor_critic,
     part_of,
 )
-from dreamctl.stages.compute import Compute, set_up
+from dreamctl.stages.compute import Compute, as_made, set_up
 from dreamctl.stages.experiment import Resolved, check_same_section, recorded
 from dreamctl.stages.learner import Learner
 from dreamctl.stages.plan import Plan
@@ -82,7 +82,8 @@ def train_ac(resolved: Resolved, world_model: Path, replays: Sequence[Path], out
     if before is not None:
         resolved, session = take_up(before, target.growing, resolved, session, SECTIONS, inputs)
     resolved = frozen.settle(resolved)
-    config, compute = resolved.experiment.train_ac, set_up(session, resolved.experiment.world_model)
+    precise = as_made(session, frozen.checkpoint.provenance)
+    config, compute = resolved.experiment.train_ac, set_up(precise, resolved.experiment.world_model)
     sampler = WindowSampler(replay, resolved.experiment.replay, session.seed)
     sampler.check()
     learner = frozen.learner(resolved, compute)
@@ -107,7 +108,7 @@ def plan(resolved: Resolved, world_model: Path, replays: Sequence[Path], out: Pa
     replay = open_replay(replays)
     check_task(replay.spec, replays[0], frozen.checkpoint.spec, world_model)
     resolved = frozen.settle(resolved)
-    compute = set_up(session, resolved.experiment.world_model)
+    compute = set_up(as_made(session, frozen.checkpoint.provenance), resolved.experiment.world_model)
     WindowSampler(replay, resolved.experiment.replay, session.seed).check()
     learner = frozen.learner(resolved, compute)
     if init is not None:
