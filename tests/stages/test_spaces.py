@@ -118,7 +118,7 @@ def any_suite(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_space_is_learned_from_dreamt_played_and_shown(tmp_path: Path, task: str) -> None:
     few = {"updates": 3, "log_every": 1}
     resolved = tiny(
-        env={"suite": "any", "task": task, "num_envs": 2},
+        env={"suite": "any", "task": task, "num_envs": 2, "vectorize": "sync"},
         collect={"steps": 60},
         world_model={**TINY["world_model"], "convolutions": {"depth": 4, "multipliers": [1, 2]}},
         train_wm={**few, "holdout_batches": 1},
@@ -148,7 +148,9 @@ def test_every_space_is_learned_from_dreamt_played_and_shown(tmp_path: Path, tas
 @pytest.mark.usefixtures("any_suite")
 @pytest.mark.parametrize("name", ["box-scalar", "box-integers", "multi-discrete-2d", "multi-binary", "nested"])
 def test_every_way_to_act_in_a_dream(tmp_path: Path, name: str) -> None:
-    resolved = tiny(env={"suite": "any", "task": f"discrete/{name}"}, collect={"steps": 40}, train_wm={"updates": 1, "holdout": 0})
+    resolved = tiny(
+        env={"suite": "any", "task": f"discrete/{name}", "vectorize": "sync"}, collect={"steps": 40}, train_wm={"updates": 1, "holdout": 0}
+    )
     collect(resolved, tmp_path / "replay", None, Session())
     train_wm(resolved, [tmp_path / "replay"], tmp_path / "wm.ckpt", None, Session())
     space = open_replay([tmp_path / "replay"]).spec.action
@@ -185,7 +187,7 @@ def test_every_way_to_act_in_a_dream(tmp_path: Path, name: str) -> None:
 @pytest.mark.usefixtures("any_suite")
 def test_a_whole_run_on_images_with_nested_actions_stops_and_goes_on(tmp_path: Path) -> None:
     resolved = tiny(
-        env={"suite": "any", "task": "images-and-more/nested", "num_envs": 2},
+        env={"suite": "any", "task": "images-and-more/nested", "num_envs": 2, "vectorize": "sync"},
         world_model={**TINY["world_model"], "convolutions": {"depth": 4, "multipliers": [1, 2]}},
         run={"steps": 120, "prefill": 60, "train_ratio": 2, "eval_every": 100, "eval_episodes": 1},
         imagine={"episodes": 1},
