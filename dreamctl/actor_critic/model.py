@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from dreamctl.actor_critic.gradients import ActorGradient, ScoreFunction
 from dreamctl.actor_critic.returns import PercentileScale, ReturnScale, ReturnScaler, lambda_return, replay_return
 from dreamctl.actor_critic.targets import CriticTarget, FirstContinue, PredictedContinue, SlowCritic
-from dreamctl.core.codec import ActionCodec, Choices
+from dreamctl.core.codec import ActionCodec
 from dreamctl.core.limits import Count, Natural, Share, Weight
+from dreamctl.core.parts import Choices
 from dreamctl.core.tensors import Batch, Rollout
 from dreamctl.nn.actions import ActionDistribution, BoundedNormal, CategoricalAction, ContinuousAction, DiscreteAction
 from dreamctl.nn.distributions import Draw, inverse_cdf

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dreamctl.core.codec import ActionCodec, ChoiceCodec, leaf_codec
+from dreamctl.core.codec import ActionCodec
 from dreamctl.core.errors import DreamctlError, EnvironmentFailure, TrainingDiverged
 from dreamctl.core.experience import Array, Episode, Row, TaskSpec
+from dreamctl.core.parts import ChoiceCodec, leaf_codec
 from dreamctl.core.spaces import flat_values
 from dreamctl.envs.lanes import Environments, Vectorize, gym_spec, make_envs, task_spec
 from dreamctl.envs.suite import Frame, one_line

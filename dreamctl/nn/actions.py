@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dreamctl.core.codec import Choices, Numbers
 from dreamctl.core.limits import Within
+from dreamctl.core.parts import Choices, Numbers
 from dreamctl.nn.bounded import SquashedNormal, TruncatedNormal
 from dreamctl.nn.distributions import Draw, Normal, OneHot, full_precision, inverse_cdf
 

@@ -7,7 +7,7 @@ from typing import Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from dreamctl.core.codec import Choices, Numbers, Part
+from dreamctl.core.parts import Choices, Numbers, Part
 from dreamctl.nn.actions import ActionDistribution, ContinuousAction, DiscreteAction
 from dreamctl.nn.distributions import Draw, inverse_cdf
 

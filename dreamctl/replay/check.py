@@ -8,9 +8,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamctl.core.codec import ActionCodec, ChoiceCodec, LeafCodec, leaf_codec
+from dreamctl.core.codec import ActionCodec
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array, TaskSpec
+from dreamctl.core.parts import ChoiceCodec, LeafCodec, leaf_codec
 from dreamctl.replay.format import CHUNK_LIMIT, Field
 
 ALLOWED_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}

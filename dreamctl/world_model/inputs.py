@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dreamctl.core.codec import Numbers, ObservationCodec
+from dreamctl.core.codec import ObservationCodec
 from dreamctl.core.errors import UsageError
 from dreamctl.core.experience import TaskSpec
+from dreamctl.core.parts import Numbers
 from dreamctl.core.spaces import is_image
 from dreamctl.nn.convolutions import Convolutions
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from dreamctl.core.codec import Choices, Numbers, Part
 from dreamctl.core.limits import Weight
+from dreamctl.core.parts import Choices, Numbers, Part
 from dreamctl.nn.distributions import OneHot, full_precision
 
 

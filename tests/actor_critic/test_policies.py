@@ -7,7 +7,8 @@ from gymnasium import Space
 
 from dreamctl.actor_critic.gradients import Dynamics, ScoreFunction
 from dreamctl.actor_critic.model import ActorCritic, ActorCriticConfig, NetworkConfig
-from dreamctl.core.codec import ActionCodec, Choices
+from dreamctl.core.codec import ActionCodec
+from dreamctl.core.parts import Choices
 from dreamctl.core.tensors import LatentState, Rollout
 from dreamctl.nn.actions import BoundedNormal, CategoricalAction, ContinuousAction
 from dreamctl.nn.style import LayerNorm, LayerStyle

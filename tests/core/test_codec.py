@@ -5,8 +5,9 @@ import pytest
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 from gymnasium.vector.utils import batch_space, iterate
 
-from dreamctl.core.codec import ActionCodec, Choices, ImageCodec, NumberCodec, Numbers, ObservationCodec, observation_codec
+from dreamctl.core.codec import ActionCodec, ImageCodec, ObservationCodec, observation_codec
 from dreamctl.core.experience import TaskSpec
+from dreamctl.core.parts import Choices, NumberCodec, Numbers
 from dreamctl.core.spaces import flat_spaces, flat_values
 from dreamctl.stages.policy import RandomPolicy
 from tests.spaces import ACTIONS, GRID, IMAGES, OBSERVATIONS, sampled

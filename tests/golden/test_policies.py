@@ -8,7 +8,8 @@ import torch
 from gymnasium import Space, spaces
 
 from dreamctl.actor_critic.model import ActorCritic, ActorCriticConfig, NetworkConfig
-from dreamctl.core.codec import ActionCodec, Numbers
+from dreamctl.core.codec import ActionCodec
+from dreamctl.core.parts import Numbers
 from dreamctl.nn.actions import BoundedNormal, CategoricalAction
 from dreamctl.nn.distributions import one_hot
 from tests.conftest import Golden

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from dreamctl.core.codec import Choices, Numbers, Part
+from dreamctl.core.parts import Choices, Numbers, Part
 from dreamctl.nn.actions import ActionOutput, BoundedNormal, CategoricalAction, ContinuousAction, TanhNormalAction, TruncatedNormalAction
 from dreamctl.nn.distributions import one_hot
 from tests.kinds import each

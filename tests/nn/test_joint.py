@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dreamctl.core.codec import Choices, Numbers, Part
+from dreamctl.core.parts import Choices, Numbers, Part
 from dreamctl.nn.actions import BoundedNormal, CategoricalAction
 from dreamctl.nn.distributions import Normal
 from dreamctl.nn.joint import PolicyOutput

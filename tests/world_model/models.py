@@ -8,8 +8,8 @@ import torch
 from gymnasium import Space, spaces
 from torch import Tensor
 
-from dreamctl.core.codec import Choices, Part
 from dreamctl.core.experience import TaskSpec
+from dreamctl.core.parts import Choices, Part
 from dreamctl.core.tensors import Batch, LatentState
 from dreamctl.nn.convolutions import PooledConvolutions
 from dreamctl.world_model.cells import BlockGRU

@@ -10,8 +10,9 @@ import torch
 from gymnasium import Space, spaces
 from torch import Tensor
 
-from dreamctl.core.codec import Choices, Numbers, ObservationCodec
+from dreamctl.core.codec import ObservationCodec
 from dreamctl.core.errors import UsageError
+from dreamctl.core.parts import Choices, Numbers
 from dreamctl.core.tensors import LatentState
 from dreamctl.nn.convolutions import Convolutions, PooledConvolutions
 from dreamctl.nn.optim import LaProp
