@@ -1,6 +1,6 @@
 """Dreams that begin where something real happened: where they start, who acts, when they end, what they look like."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from dreamctl.stages.agent import load_actor_critic, load_world_model
 from dreamctl.stages.compute import Compute, as_made, generator, set_up
 from dreamctl.stages.encoding import decoded, encoded
 from dreamctl.stages.experiment import ImagineConfig, recorded
+from dreamctl.stages.given_actions import given_actions
 from dreamctl.world_model.model import WorldModel
 
 ALIVE = 0.5
@@ -150,70 +151,9 @@ def _actor(
             return belief.sample(chances[step]) if kind == "policy" else belief.mode
 
         return follow
-    stored = _given_actions(codec, start, config, kind, dreamer.seed, horizon)
+    stored = given_actions(codec, start.rows, config, kind, seed=dreamer.seed + start.source[1], horizon=horizon)
     plan = torch.from_numpy(codec.encode(stored)).to(dreamer.compute.device)
     return lambda _, step: plan[min(step, len(plan) - 1)].unsqueeze(0)
-
-
-def _given_actions(codec: ActionCodec, start: Start, config: ImagineConfig, kind: str, seed: int, horizon: int) -> Array:
-    """Actions in environment units, (horizon, *action) or more.
-
-    Raises:
-        UsageError: the constant action or the file does not fit the space.
-        InputError: the file cannot be read.
-    """
-    if kind == "recorded":
-        return start.rows.action[config.context - 1 :]
-    if kind == "random":
-        from dreamctl.stages.policy import RandomPolicy
-
-        lanes = np.ones(horizon, np.bool_)
-        return RandomPolicy(_spec_of(codec), seed + start.source[1]).act({}, lanes)
-    if kind == "constant":
-        values = np.array([config.action], np.float64)
-        if values.size != codec.flat_size:
-            raise UsageError(f"imagine.action: holds {values.size} numbers, wanted {codec.flat_size}")
-        return _within(codec, codec.flat_columns(values), "imagine.action")
-    try:
-        actions: Array = np.load(config.file, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"imagine.file={config.file}: cannot be read as .npy: {error}") from error
-    columns = _file_columns(codec, actions)
-    if columns is None or len(actions) < horizon:
-        found = f"{actions.dtype.names} {actions.shape}" if actions.dtype.names else f"{actions.shape}"
-        wanted = f"{(horizon, codec.flat_size)}, or the fields {', '.join(codec.leaves)}" if codec.nested else f"{(horizon, *codec.shape)}"
-        raise UsageError(f"imagine.file={config.file}: has shape {found}, wanted at least {wanted}")
-    return _within(codec, columns, f"imagine.file={config.file}")
-
-
-def _file_columns(codec: ActionCodec, actions: Array) -> dict[str, Array] | None:
-    """The leaves of actions given in the stored form, or a nested one as rows of all its numbers; None where they do not fit."""
-    if not codec.nested:
-        return {"action": actions} if actions.ndim and actions.shape[1:] == codec.shape else None
-    if actions.dtype.names is None:
-        return codec.flat_columns(actions) if actions.shape[1:] == (codec.flat_size,) else None
-    if set(actions.dtype.names) != set(codec.leaves) or actions.ndim != 1:
-        return None
-    columns = codec.columns(actions)
-    return columns if all(columns[name].shape[1:] == leaf.shape for name, leaf in codec.leaves.items()) else None
-
-
-def _within(codec: ActionCodec, columns: Mapping[str, Array], where: str) -> Array:
-    """The actions as they are stored.
-
-    Raises:
-        UsageError: a number is not finite, or no choice that there is.
-    """
-    for name, leaf in codec.leaves.items():
-        column = columns[name]
-        wrong = leaf.outside(column) if column.dtype.kind in "iufb" else np.ones(column.shape, np.bool_)
-        if wrong.any():
-            raise UsageError(f"{where}: holds {column[wrong].flat[0]}, wanted actions in {codec.space}")
-    return codec.from_columns(columns)
-
-
-def _spec_of(codec: ActionCodec) -> TaskSpec:
-    return TaskSpec({}, codec.space, "", "")
 
 
 def _as_episode(
