@@ -18,7 +18,8 @@ class FullPrecisionRMSNorm(nn.RMSNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., size) -> (..., size) of the same dtype."""
-        return super().forward(full_precision(x)).to(x.dtype)
+        y = F.rms_norm(full_precision(x), self.normalized_shape, self.weight, self.eps)
+        return y if y.dtype == x.dtype else y.to(x.dtype)
 
 
 class FullPrecisionLayerNorm(nn.LayerNorm):
@@ -26,7 +27,8 @@ class FullPrecisionLayerNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., size) -> (..., size) of the same dtype."""
-        return super().forward(full_precision(x)).to(x.dtype)
+        y = F.layer_norm(full_precision(x), self.normalized_shape, self.weight, self.bias, self.eps)
+        return y if y.dtype == x.dtype else y.to(x.dtype)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The learner with its data, as `train-wm`, `train-ac` and `run` share it: batches, noise, figures."""
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -89,7 +90,7 @@ class Trainer:
 
     def _begin(self, sampler: WindowSampler, number: int, noise: int) -> tuple[Windows, LatentState]:
         """The rows of batch `number` to learn from, and the states before them."""
-        chances = generator(self.compute, self.seed, noise, number)
+        chances = partial(generator, self.compute, self.seed, noise, number)
         states = ModelStates(self.learner.world_model, self._to_batch, sampler, self.compute, chances, self.memory)
         return sampler.config.start.begin(sampler.sample(number), states)
 

@@ -57,7 +57,10 @@ class Memory:
         self.store.write([stream], np.zeros(1, np.int64), np.array([len(stream) - 1]), h, z, updates=updates)
 
     def save(self) -> None:
-        """Write the side files; before each checkpoint, so that the one that is resumed from finds what it saw."""
+        """Write the side files, before each checkpoint, so that the one that is resumed from finds what it saw.
+
+        A kill between the two leaves rows of later updates, which are dropped: that run resumes well, but not to the same bits.
+        """
         if self.keeps:
             self.files.write()
 
@@ -68,8 +71,8 @@ class ModelStates:
 
     Attributes:
         to_batch: windows as tensors.
-        streams: that the windows were drawn from, by the sampler.
-        noise: of rows that are only observed.
+        sampler: that drew the windows.
+        noise: makes that of rows that are only observed.
         memory: None where the kind of start remembers nothing.
     """
 
@@ -77,7 +80,7 @@ class ModelStates:
     to_batch: Callable[[Windows], Batch]
     sampler: WindowSampler
     compute: Compute
-    noise: torch.Generator
+    noise: Callable[[], torch.Generator]
     memory: Memory | None = None
 
     def zero(self, windows: Windows) -> LatentState:
@@ -87,7 +90,7 @@ class ModelStates:
     @torch.no_grad()
     def observed(self, windows: Windows) -> LatentState:
         """The state after these rows, seen from the zero state; a constant."""
-        chances = self.world_model.config.latent.noise(windows.reward.shape, self.noise)
+        chances = self.world_model.config.latent.noise(windows.reward.shape, self.noise())
         with self.compute.autocast():
             seen = self.world_model.observe(self.zero(windows), self.to_batch(windows), noise=chances).state
         return LatentState(seen.h[:, -1], seen.z[:, -1])

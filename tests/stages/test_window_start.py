@@ -13,13 +13,14 @@ from dreamctl.core.errors import StoppedEarly
 from dreamctl.core.session import Session
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.starts import Start
+from dreamctl.stages.collect import collect
 from dreamctl.stages.experiment import Resolved
 from dreamctl.stages.run import run
 from dreamctl.stages.train_ac import train_ac
 from dreamctl.stages.train_wm import train_wm
 from dreamctl.stages.training import Trainer
 from tests.kinds import each
-from tests.stages.tiny import RESUME, Hook, differing, finite, learnt, stopping, tiny
+from tests.stages.tiny import OVERWRITE, RESUME, Hook, differing, finite, learnt, stopping, tiny
 
 STARTS = ["zero", {"kind": "burn_in", "steps": 3}, "latents"]
 
@@ -222,25 +223,34 @@ def test_init_goes_on_from_stored_latents(agent_of: tuple[Path, Path], tmp_path:
     assert differing(tmp_path / "without.ckpt", one)
 
 
+SHORT = {"steps": 100, "prefill": 50, "train_ratio": 4, "eval_every": 100, "eval_episodes": 1}
+
+
 def test_run_stores_the_states_in_which_it_acted_and_learned(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    run(starting("latents"), out, Session())
+    run(starting("latents", run=SHORT), out, Session())
     found = stored(out / "replay")
     (updates,) = (values for name, values in found.items() if name.endswith("updates"))
     rows = open_replay([out / "replay"]).rows
     assert rows - 2 <= len(updates) <= rows
-    assert (updates[90:] >= 1).all(), "whatever the agent acted on is known"
-    assert (updates[:80] >= 0).any(), "random rows are known once they were learned from"
+    assert (updates[60:] >= 1).all(), "whatever the agent acted on is known"
+    assert (updates[:50] >= 0).any(), "random rows are known once they were learned from"
     assert finite(out / "agent.ckpt")
 
 
 def test_a_stopped_run_takes_up_its_stored_states(tmp_path: Path) -> None:
     out = tmp_path / "run"
     with pytest.raises(StoppedEarly):
-        run(starting("latents"), out, stopping(150))
+        run(starting("latents", run=SHORT), out, stopping(75))
     before = stored(out / "replay")
-    run(starting("latents"), out, RESUME)
+    run(starting("latents", run=SHORT), out, RESUME)
     after = stored(out / "replay")
     assert before.keys() < after.keys(), "rows of a resumed run are a stream of their own"
-    assert open_replay([out / "replay"]).env_steps == 240
+    assert open_replay([out / "replay"]).env_steps == 100
     assert learnt(out / "agent.ckpt")
+
+
+def test_collecting_anew_drops_what_was_stored(folder: Path) -> None:
+    (folder / ".latents-0123456789abcdef").write_bytes(b"of rows that are no more")
+    collect(tiny(collect={"steps": 30}), folder, None, OVERWRITE)
+    assert not list(folder.glob(".latents-*"))
