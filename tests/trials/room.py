@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
-SIDE, CELL, LIMIT = 5, 4, 12
+SIDE, CELL, LIMIT = 4, 4, 8
 MOVES = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)])
 FLOOR, AGENT, GOAL = (40, 40, 60), (240, 120, 40), (60, 230, 240)
 
@@ -18,7 +18,7 @@ Picture = NDArray[np.uint8]
 
 
 class Room(gymnasium.Env[Picture, np.int64]):
-    """5x5 cells, 20x20 pixels; four moves; reward 1 at the goal, which ends the episode, else 0 until the limit."""
+    """4x4 cells, 16x16 pixels; four moves; reward 1 at the goal, which ends the episode, else 0 until the limit."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 8}  # noqa: RUF012
 
