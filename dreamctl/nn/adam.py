@@ -1,14 +1,14 @@
 """Adam with clipping by the norm of all gradients of a group, as the ancestors of DreamerV3 use it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import nn
 
 from dreamctl.core.limits import Share, Weight, Within
-from dreamctl.nn.moments import Moments, gradients_of
+from dreamctl.nn.moments import Group, GroupedOptimizer
 
 
 @dataclass(frozen=True)
@@ -53,36 +53,34 @@ class Adam:
         return AdamOptimizer(groups, self)
 
 
-class AdamOptimizer(Moments, torch.optim.AdamW):
-    """Per group g ← g / max(1, ‖g‖ / clip), then torch's own Adam; weight decay is decoupled from the gradient."""
+class AdamOptimizer(GroupedOptimizer):
+    """Per group, with t from 1:
+
+    g ← g / max(1, ‖g‖ / clip)                 θ ← (1 - lr · w) θ, with weight decay w
+    m ← β₁ m + (1 - β₁) g                      ν ← β₂ ν + (1 - β₂) g²
+    θ ← θ - lr · m / (1 - β₁ᵗ) / (√(ν / (1 - β₂ᵗ)) + ε)
+    """
 
     moments = ("exp_avg", "exp_avg_sq")
 
     def __init__(self, groups: Mapping[str, Sequence[nn.Parameter]], config: Adam) -> None:
-        settings = {"world_model": config.world_model, "actor": config.actor, "critic": config.critic}
-        named: list[dict[str, Any]] = []
-        for name, parameters in groups.items():
-            mine = settings[name]
-            options = {"lr": mine.learning_rate, "eps": mine.eps, "weight_decay": mine.weight_decay, "clip": mine.clip}
-            named.append({"name": name, "params": list(parameters), "step": 0, **options})
-        super().__init__(named, betas=(config.beta1, config.beta2), foreach=True)
-        for parameter in (parameter for group in self.param_groups for parameter in group["params"]):
-            zeros = {moment: torch.zeros_like(parameter) for moment in self.moments}
-            self.state[parameter] = {"step": torch.zeros(()), **zeros}
+        super().__init__(groups)
+        self.config = config
+        self._settings = {"world_model": config.world_model, "actor": config.actor, "critic": config.critic}
 
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One update from the gradients at hand; a parameter without one counts as zero gradient."""
-        assert closure is None, "closures are not evaluated"
-        for group in self.param_groups:
-            group["step"] += 1
-            for parameter, gradient in zip(group["params"], gradients_of(group["params"]), strict=True):
-                parameter.grad = gradient
-            if group["clip"]:
-                nn.utils.clip_grad_norm_(group["params"], group["clip"], foreach=True)
-        super().step()
-
-    def load_group_state(self, name: str, state: Mapping[str, Any]) -> None:
-        """Restore what `group_state` gave, for the same parameters in the same order."""
-        super().load_group_state(name, state)
-        for parameter in self._group(name)["params"]:
-            self.state[parameter]["step"].fill_(state["step"])
+    def _step(self, name: str, group: Group) -> None:
+        config, mine, step = self.config, self._settings[name], group.step
+        parameters, gradients = group.parameters, group.gradients
+        momenta, squares = (group.moments[key] for key in self.moments)
+        if mine.clip:
+            norm = torch.stack(torch._foreach_norm(gradients)).norm()
+            gradients = list(torch._foreach_div(gradients, (norm / mine.clip).clamp_min(1.0)))
+        if mine.weight_decay:
+            torch._foreach_mul_(parameters, 1 - mine.learning_rate * mine.weight_decay)
+        torch._foreach_lerp_(momenta, gradients, 1 - config.beta1)
+        torch._foreach_mul_(squares, config.beta2)
+        torch._foreach_addcmul_(squares, gradients, gradients, 1 - config.beta2)
+        scales = torch._foreach_div(squares, 1 - config.beta2**step)
+        torch._foreach_sqrt_(scales)
+        torch._foreach_add_(scales, mine.eps)
+        torch._foreach_addcdiv_(parameters, momenta, scales, -mine.learning_rate / (1 - config.beta1**step))

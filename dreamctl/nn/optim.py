@@ -1,6 +1,6 @@
 """The optimizers: LaProp behind adaptive gradient clipping, and Adam; and moving averages of networks."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dreamctl.nn.adam import Adam
-from dreamctl.nn.moments import Moments, gradients_of
+from dreamctl.nn.moments import Group, GroupedOptimizer
 from dreamctl.nn.schedules import Constant, Schedule
 
 
@@ -54,7 +54,7 @@ class LaProp:
 Optimizer = LaProp | Adam
 
 
-class LaPropOptimizer(Moments, torch.optim.Optimizer):
+class LaPropOptimizer(GroupedOptimizer):
     """Per tensor, in this order, with t from 1:
 
     g ← g / max(1, ‖g‖ / (clip · max(min_norm, ‖θ‖)))
@@ -68,24 +68,13 @@ class LaPropOptimizer(Moments, torch.optim.Optimizer):
     moments = ("square", "momentum")
 
     def __init__(self, groups: Mapping[str, Sequence[nn.Parameter]], config: LaProp) -> None:
+        super().__init__(groups)
         self.config = config
-        super().__init__([{"name": name, "params": list(parameters), "step": 0} for name, parameters in groups.items()], {})
-        for parameter in (parameter for group in self.param_groups for parameter in group["params"]):
-            self.state[parameter] = {"square": torch.zeros_like(parameter), "momentum": torch.zeros_like(parameter)}
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One update from the gradients at hand; a parameter without one counts as zero gradient."""
-        assert closure is None, "closures are not evaluated"
-        for group in self.param_groups:
-            group["step"] += 1
-            self._step(group["params"], group["step"])
-
-    def _step(self, parameters: list[Tensor], step: int) -> None:
-        config = self.config
-        gradients = gradients_of(parameters)
-        squares = [self.state[p]["square"] for p in parameters]
-        momenta = [self.state[p]["momentum"] for p in parameters]
+    def _step(self, name: str, group: Group) -> None:  # noqa: ARG002
+        config, step = self.config, group.step
+        parameters, gradients = group.parameters, group.gradients
+        squares, momenta = (group.moments[key] for key in self.moments)
 
         if config.clip:
             gradients = clip_by_norm_ratio(gradients, parameters, config.clip, config.min_norm)
