@@ -1,7 +1,10 @@
 """Rows in memory: one stream is the rows of one lane, episodes back to back, and it may grow."""
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -120,10 +123,13 @@ class Stream:
         """Where rows first to first + rows were taken from: stream, first row there, number of rows; its own ones are its own."""
         if not self._pieces:
             yield self, first, rows
-        for start, source, there, length in self._pieces:
+        # A long replay has many episodes: only those that are asked for are looked at.
+        number = bisect_right(self._pieces, first, key=itemgetter(0)) - 1 if self._pieces else 0
+        for start, source, there, length in islice(self._pieces, number, None):
             low, high = max(first, start), min(first + rows, start + length)
-            if low < high:
-                yield from source.pieces(there + low - start, high - low)
+            if low >= high:
+                break
+            yield from source.pieces(there + low - start, high - low)
 
     def episodes(self, stream: int) -> list[EpisodeInfo]:
         """The episodes, those of one lone row included; `stream` is the index they are given."""

@@ -101,6 +101,18 @@ def test_a_part_of_a_replay_shares_the_latents_of_the_whole(folder: Path) -> Non
         assert sum(read(store, replay.streams, row)[1] for row in range(replay.rows)) == rows
 
 
+@pytest.mark.parametrize("rows", [1, 4, 13])
+def test_a_part_of_a_replay_knows_where_its_rows_came_from(folder: Path, rows: int) -> None:
+    whole = open_replay([folder])
+    for part in whole.split(0.4):
+        for stream in part.streams:
+            for first in range(len(stream) - rows + 1):
+                pieces = list(stream.pieces(first, rows))
+                found = np.concatenate([source.rows[there : there + count] for source, there, count in pieces])
+                assert (found == stream.rows[first : first + rows]).all()
+                assert {source for source, _, _ in pieces} <= set(whole.streams)
+
+
 def test_a_side_file_brings_back_what_was_stored(folder: Path) -> None:
     replay = open_replay([folder])
     store = kept(replay)
