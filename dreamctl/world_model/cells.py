@@ -172,7 +172,7 @@ class BlockSequence(SequenceModel[BlockWeights]):
         h = self._chunk(h)
         hidden = torch.baddbmm(self._chunk(shared), h, weights.own).transpose(0, 1).flatten(1)
         hidden = self.style.activate(self.hidden_norm(hidden))
-        # Under autocast products are half; what is carried from step to step is not.
+        # Under autocast products are half; the state stays what it came as, which in a dream that begins from float32 is not.
         gates = torch.baddbmm(weights.gate_bias, self._chunk(hidden), self.gates.weight).to(h.dtype)
         reset, candidate, update = gates.chunk(3, -1)  # each (G, N, D/G)
         candidate = torch.tanh(torch.sigmoid(reset) * candidate)

@@ -10,6 +10,7 @@ from gymnasium import spaces
 from dreamctl.core.config import Layer, preset_layers
 from dreamctl.core.experience import TaskSpec
 from dreamctl.core.tensors import Batch
+from dreamctl.nn.adam import Adam
 from dreamctl.stages.compute import Compute
 from dreamctl.stages.experiment import Resolved, resolve
 from dreamctl.stages.interleave import new_learner
@@ -102,3 +103,10 @@ def test_symlog_kinds_bear_any_reward_and_any_pixel(preset: str, seen: str) -> N
         assert all(torch.isfinite(value) for value in figures.values()), (number, figures)
     parts = (made.world_model, made.actor_critic)
     assert all(bool(tensor.isfinite().all()) for part in parts if part is not None for tensor in part.state_dict().values())
+
+
+def test_dreamer_v2_takes_off_the_same_share_of_every_network() -> None:
+    optimizer = resolve(preset_layers("dreamer-v2")).experiment.optimizer
+    assert isinstance(optimizer, Adam)
+    for group in (optimizer.world_model, optimizer.actor, optimizer.critic):
+        assert group.learning_rate * group.weight_decay == pytest.approx(1e-6)
