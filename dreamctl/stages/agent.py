@@ -34,7 +34,7 @@ def new_actor_critic(experiment: Experiment, world_model: WorldModel, spec: Task
 
 def load_world_model(checkpoint: Checkpoint, path: Path, compute: Compute) -> WorldModel:
     """The world model inside a checkpoint of either kind."""
-    model = new_world_model(recorded(checkpoint.config).experiment, checkpoint.spec, compute)
+    model = new_world_model(recorded(checkpoint.config, path).experiment, checkpoint.spec, compute)
     load_weights(model, checkpoint.weights["world_model"], path)
     return model
 
@@ -46,7 +46,7 @@ def load_actor_critic(checkpoint: Checkpoint, path: Path, world_model: WorldMode
         InputError: it holds a world model only.
     """
     weights = part_of(checkpoint, "actor_critic", path)
-    model = new_actor_critic(recorded(checkpoint.config).experiment, world_model, checkpoint.spec, compute)
+    model = new_actor_critic(recorded(checkpoint.config, path).experiment, world_model, checkpoint.spec, compute)
     load_weights(model, weights, path)
     return model
 

@@ -40,7 +40,7 @@ class Dreamer:
     @classmethod
     def load(cls, checkpoint: Checkpoint, path: Path, session: Session) -> "Dreamer":
         """From a checkpoint of either kind."""
-        compute = set_up(as_made(session, checkpoint.provenance), recorded(checkpoint.config).experiment.world_model)
+        compute = set_up(as_made(session, checkpoint.provenance), recorded(checkpoint.config, path).experiment.world_model)
         world_model = load_world_model(checkpoint, path, compute)
         agent = load_actor_critic(checkpoint, path, world_model, compute) if checkpoint.kind == "agent" else None
         return cls(world_model, agent, checkpoint.spec, compute, session.seed)

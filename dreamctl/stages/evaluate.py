@@ -92,7 +92,7 @@ def evaluate(resolved: Resolved, agent: Path, out: Path | None, session: Session
     policy = load_policy(checkpoint, agent, session, action=config.action, seed=session.seed)
     seeds = report_seeds(session.seed, config.episodes)
     pictures = Frames(config.frame_size) if frames else None
-    with environments(_environment(resolved, checkpoint), frames, lanes=config.lanes) as (_, envs, spec):
+    with environments(_environment(resolved, checkpoint, agent), frames, lanes=config.lanes) as (_, envs, spec):
         _check_fits(checkpoint, agent, spec)
         episodes = play(envs, spec, policy, seeds, session, pictures)
         origin = gym_spec(envs)
@@ -111,7 +111,7 @@ def plan(resolved: Resolved, agent: Path, out: Path | None, session: Session) ->
     checkpoint = Checkpoint.load(agent)
     config = resolved.experiment.eval
     load_policy(checkpoint, agent, session, action=config.action, seed=session.seed)
-    with environments(_environment(resolved, checkpoint), frames=False, lanes=1) as (_, _, spec):
+    with environments(_environment(resolved, checkpoint, agent), frames=False, lanes=1) as (_, _, spec):
         _check_fits(checkpoint, agent, spec)
     return Plan(
         {
@@ -170,11 +170,11 @@ def _check_fits(checkpoint: Checkpoint, agent: Path, spec: TaskSpec) -> None:
     check_task(replace(checkpoint.spec, suite=spec.suite, task=spec.task, action_repeat=spec.action_repeat), agent, spec, "the environment")
 
 
-def _environment(resolved: Resolved, checkpoint: Checkpoint) -> EnvConfig:
+def _environment(resolved: Resolved, checkpoint: Checkpoint, agent: Path) -> EnvConfig:
     """The environment asked for, otherwise the one that the agent was trained in."""
     asked = resolved.experiment.env
     if asked.task:
         return asked
-    trained = recorded(checkpoint.config).experiment.env
+    trained = recorded(checkpoint.config, agent).experiment.env
     spec = checkpoint.spec
     return EnvConfig(spec.suite, spec.task, trained.num_envs, asked.vectorize, spec.options)

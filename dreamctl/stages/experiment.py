@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Literal
 
 from dreamctl.actor_critic.model import ActorCriticConfig
@@ -223,8 +224,8 @@ def resolve(layers: Sequence[Layer]) -> Resolved:
     return Resolved(build(Experiment, merged.values), merged)
 
 
-def recorded(config: Values) -> Resolved:
-    """The experiment that an artefact recorded.
+def recorded(config: Values, place: Path) -> Resolved:
+    """The experiment that the artefact at `place` recorded.
 
     Raises:
         InputError: this version has no such experiment.
@@ -232,7 +233,7 @@ def recorded(config: Values) -> Resolved:
     try:
         return resolve([Layer("recorded", config)])
     except UsageError as error:
-        raise InputError(f"recorded config: {error}; it was written by another version of dreamctl, or is damaged") from error
+        raise InputError(f"{place}: its config is of another version of dreamctl, or damaged ({error}); train it again") from error
 
 
 def check_same_section(section: str, given: Resolved, kept: Resolved, where: str) -> None:

@@ -109,7 +109,7 @@ def load(path: str | Path, *, action: Literal["sample", "mode"] = "sample", seed
 
 def load_policy(checkpoint: Checkpoint, path: Path, session: Session, *, action: Literal["sample", "mode"], seed: int) -> DreamPolicy:
     """The policy inside an agent checkpoint."""
-    compute = set_up(as_made(session, checkpoint.provenance), recorded(checkpoint.config).experiment.world_model)
+    compute = set_up(as_made(session, checkpoint.provenance), recorded(checkpoint.config, path).experiment.world_model)
     world_model = load_world_model(checkpoint, path, compute)
     actor_critic = load_actor_critic(checkpoint, path, world_model, compute)
     return DreamPolicy(world_model, actor_critic, checkpoint.spec, compute, action=action, seed=seed)

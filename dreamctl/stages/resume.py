@@ -84,7 +84,7 @@ def take_up(
         UsageError: an option contradicts what was recorded.
         InputError: an input has changed.
     """
-    kept = recorded(before.config)
+    kept = recorded(before.config, path)
     for section in sections:
         check_same_section(section, given, kept, str(path))
     for name, content in inputs.items():

@@ -127,7 +127,7 @@ def _take_up(before: Checkpoint, folder: Folder, given: Resolved, session: Sessi
     """The experiment and the seed of the interrupted run; its budget and what comes after it may be given anew."""
     if "counters" not in before.state:
         raise InputError(f"{folder.agent}: was not written by `run`; give the folder of a run, or another --out")
-    kept = recorded(before.config)
+    kept = recorded(before.config, folder.agent)
     for section in FIXED:
         check_same_section(section, given, kept, str(folder.agent))
     free = [section for section in SECTIONS if section not in FIXED]

@@ -48,7 +48,7 @@ class FrozenModel:
         Raises:
             UsageError: an explicit option of section world_model contradicts it.
         """
-        kept = recorded(self.checkpoint.config)
+        kept = recorded(self.checkpoint.config, self.path)
         check_same_section("world_model", resolved, kept, str(self.path))
         return Resolved(replace(resolved.experiment, world_model=kept.experiment.world_model), resolved.merged)
 

@@ -1,5 +1,7 @@
 """Numbers that make no experiment are told in one line, before anything is read or written."""
 
+from pathlib import Path
+
 import pytest
 
 from dreamctl.core.config import Layer, parse_assignment
@@ -48,5 +50,7 @@ def test_a_number_that_makes_no_sense_is_refused_by_its_key(assignment: str) -> 
 
 
 def test_a_recorded_config_of_another_version_is_a_wrong_input() -> None:
-    with pytest.raises(InputError, match=r"recorded config: world_model\.novelty: no such key.*another version of dreamctl"):
-        recorded({"world_model": {"novelty": 1}})
+    with pytest.raises(
+        InputError, match=r"^old\.ckpt: its config is of another .*world_model\.novelty: no such key.*train it again"
+    ):
+        recorded({"world_model": {"novelty": 1}}, Path("old.ckpt"))
