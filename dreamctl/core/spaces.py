@@ -13,6 +13,7 @@ from dreamctl.core.experience import Array, TaskSpec
 
 ChoiceSpace = gym_spaces.Discrete | gym_spaces.MultiDiscrete | gym_spaces.MultiBinary
 LEARNED = gym_spaces.Box | ChoiceSpace
+MOST_CHANNELS = 4  # of a picture, alpha included: so few rows are no picture
 LEARNED_NAMES = "Box, Discrete, MultiDiscrete and MultiBinary"
 
 
@@ -163,8 +164,15 @@ def check_supported(spec: TaskSpec) -> None:
 
 
 def _check_images(spec: TaskSpec) -> None:
-    """Images of one observation are seen through one encoder, their channels one after another."""
+    """Images have their channels last; those of one observation are seen through one encoder, their channels one after another."""
     images = [(name, space.shape) for name, space in spec.observation.items() if is_image(space)]
+    for name, shape in images:
+        assert shape is not None
+        if len(shape) == 3 and shape[0] < shape[2] and (shape[0] <= MOST_CHANNELS or shape[1] == shape[2]):
+            size = "x".join(map(str, shape))
+            raise EnvironmentFailure(
+                f"{spec.name}: image {name!r} is {size}, channels first; transpose it to (height, width, channels)"
+            )
     for name, shape in images[1:]:
         first, wanted = images[0]
         assert shape is not None

@@ -228,9 +228,11 @@ def _frames_are_pictures(subject: Subject) -> None:
 
 def _images_change(subject: Subject) -> None:
     with subject.env() as env:
-        names = [name for name, space in flat_spaces(env.observation_space).items() if is_image(space)]
+        leaves = flat_spaces(env.observation_space)
+    names = [name for name, space in leaves.items() if is_image(space)]
     if not names:
-        raise NoOccasion("no image is observed")
+        meant = [f"; {name!r} of {space.dtype} is learned as a vector" for name, space in leaves.items() if len(space.shape or ()) == 3]
+        raise NoOccasion(f"no image is observed (a Box of uint8 is one){''.join(meant[:1])}")
     rows = [flat_values(row.observation) for row in subject.play(0, SOME_STEPS)]
     for name in names:
         if all(np.array_equal(left[name], right[name]) for left, right in pairwise(rows)):

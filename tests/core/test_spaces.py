@@ -126,6 +126,18 @@ def test_images_of_two_sizes_are_refused_with_the_mend() -> None:
         check_supported(spec(two))
 
 
+@pytest.mark.parametrize("shape", [(3, 64, 64), (1, 84, 84), (4, 64, 96), (12, 84, 84)])
+def test_an_image_with_its_channels_first_is_refused_with_the_mend(shape: tuple[int, ...]) -> None:
+    found = "x".join(map(str, shape))
+    with pytest.raises(EnvironmentFailure, match=rf"image 'observation' is {found}, channels first; transpose it to \(height, width, channels\)"):
+        check_supported(spec(Box(0, 255, shape, np.uint8)))
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 3), (16, 64, 3), (16, 16, 27), (64, 12), (3, 64)])
+def test_an_image_with_its_channels_last_is_none_of_these(shape: tuple[int, ...]) -> None:
+    check_supported(spec(Box(0, 255, shape, np.uint8)))
+
+
 @pytest.mark.parametrize(
     ("observation", "action", "said"),
     [

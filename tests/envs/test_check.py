@@ -1,10 +1,26 @@
 """The conformance check passes what is well and names what is not."""
 
+from dataclasses import dataclass
+
+import gymnasium
+import numpy as np
 import pytest
+from gymnasium.spaces import Box, Discrete
 
 from dreamctl.envs.check import check_suite
+from dreamctl.envs.claims import CHECKS, NoOccasion, Subject
 from dreamctl.envs.gym import Gym
 from tests.envs.toy_suites import Toy
+from tests.spaces import Anything
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Observes floats in the shape of a picture."""
+
+    def make(self, task: str, *, render_mode: str | None = None) -> gymnasium.Env:
+        del task, render_mode
+        return Anything(Box(0, 1, (4, 4, 3), np.float32), Discrete(2))
 
 
 def failures(suite, task="walk") -> dict[str, str]:
@@ -38,6 +54,11 @@ def test_each_defect_is_named(defect: str, claim: str) -> None:
     found = failures(Toy(defect=defect))
     assert claim in found
     assert "\n" not in "".join(found.values())
+
+
+def test_a_picture_of_floats_is_said_to_be_a_vector() -> None:
+    with pytest.raises(NoOccasion, match="'observation' of float32 is learned as a vector"):
+        CHECKS["observed images change"](Subject(Pictures(), "walk", 9))
 
 
 def test_a_task_that_cannot_be_made_fails_every_check_without_raising() -> None:
