@@ -54,6 +54,15 @@ def shorten(words: str, room: int, size: int = 14) -> str:
     return words.rstrip() + "…"
 
 
+def shorten_left(words: str, room: int, size: int = 14) -> str:
+    """As `shorten`, but the beginning is cut: names that were joined differ at their end."""
+    if width(words, size) <= room:
+        return words
+    while words and width("…" + words, size) > room:
+        words = words[1:]
+    return "…" + words.lstrip()
+
+
 def rounded(image: Image.Image, box: Box, radius: int, colour: Colour) -> None:
     """Fill a rectangle with round, smooth corners; the box holds its right and lower edge."""
     left, top, right, bottom = box

@@ -135,7 +135,7 @@ class Traces:
         for row in range(self._shown):
             top = self._top(row)
             self._ground(image, top)
-            ink.text(image, (0, top + (self._lane - 4) / 2), ink.shorten(self.names[row], self._left - 6, 13), 13)
+            ink.text(image, (0, top + (self._lane - 4) / 2), ink.shorten_left(self.names[row], self._left - 6, 13), 13)
             if self.truth is not None:
                 self._line(image, row, self.truth, np.flatnonzero(self._valid), 5, ink.mix(ink.TRUTH, ink.WHITE, 0.25 + 0.75 * fade))
             split = self.rows if self.context is None else self.context

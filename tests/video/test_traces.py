@@ -46,5 +46,14 @@ def test_odd_numbers_are_drawn_all_the_same(values: np.ndarray) -> None:
     assert view.draw(len(values) - 1).size == view.size
 
 
+def test_long_names_keep_their_ends_which_tell_them_apart() -> None:
+    deep = [f"camera/left/_index_0/corner/_index_{i}" for i in (0, 1)]
+    values = np.tile(np.arange(4.0)[:, None], 2)
+    views = [np.asarray(Traces(values, [name, "x"]).sheet()) for name in deep]
+    assert not np.array_equal(*views)
+    assert [ink.shorten_left(name, 100, 13)[0] for name in (*deep, "short")] == ["…", "…", "s"]
+    assert all(ink.width(ink.shorten_left(name, 100, 13), 13) <= 100 for name in deep)
+
+
 def test_numbers_are_short() -> None:
     assert [number(x) for x in (1.0, -0.049, 1234.5, 2e6, float("nan"))] == ["1.00", "-0.05", "1234", "2.0e+06", "-"]
