@@ -7,7 +7,8 @@
     /<stream>/updates   <i8   (N,)      updates of the world model when the row was written, -1 where it never was
     attributes of /<stream>: first_row; rows and check, of how many of its rows this is the CRC-32
 
-It may be deleted at any time: what it held is learned anew. No command looks for shards in it, its name is hidden.
+It may be deleted at any time: what it held is learned anew. No command looks for shards in it, its name is hidden. Two trainings of one
+architecture from one folder share it, and each reads what the other wrote by an update that it has itself behind it: give them a copy each.
 """
 
 import zlib

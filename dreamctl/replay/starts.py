@@ -81,9 +81,8 @@ class BurnIn:
 class StoredLatents:
     """The stored posterior state of the row in front; the states of the rows are stored anew after each update (DreamerV3 official code).
 
-    Where nothing is stored (the row was collected at random and never learned from, or another model saw it, or the side file is gone)
-    the window begins anew, from the zero state with `is_first` set. A row in front that ended its episode needs no care: the next row's
-    own `is_first` resets.
+    Where nothing is stored (the row was never learned from nor acted on, or the side file is gone) the window begins anew, from the zero
+    state with `is_first` set. A row in front that ended its episode needs no care: the next row's own `is_first` resets.
     """
 
     kind: ClassVar[str] = "latents"
