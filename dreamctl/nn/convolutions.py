@@ -21,27 +21,38 @@ Resize = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 @dataclass(frozen=True)
-class PooledConvolutions:
-    """Convolution and 2x2 max-pool on the way in, nearest doubling and convolution on the way out (DreamerV3).
+class _Stages:
+    """What every kind has: its channels.
 
     Attributes:
         depth: channels of stage i are depth · multipliers[i].
         multipliers: one for each stage; every stage halves the image.
-        kernel: k, width of every kernel.
     """
 
-    kind: ClassVar[str] = "pooled"
     depth: Count = 16
     multipliers: tuple[Count, ...] = (2, 3, 4, 4)
-    kernel: Literal[3, 5, 7] = 5
 
     def __post_init__(self) -> None:
-        _check_stages(self.multipliers)
+        if not self.multipliers:
+            raise ValueError("multipliers=(): wanted at least one stage")
 
     @property
     def channels(self) -> list[int]:
         """Of each stage."""
         return [self.depth * multiplier for multiplier in self.multipliers]
+
+
+@dataclass(frozen=True)
+class PooledConvolutions(_Stages):
+    """Convolution and 2x2 max-pool on the way in, nearest doubling and convolution on the way out (DreamerV3).
+
+    Attributes:
+        depth, multipliers: as of all stages.
+        kernel: k, width of every kernel.
+    """
+
+    kind: ClassVar[str] = "pooled"
+    kernel: Literal[3, 5, 7] = 5
 
     def down(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """max-pool(x * weight + bias), padded to equal size before the pool; (N, C, height, width) -> (N, out, height/2, width/2)."""
@@ -59,27 +70,16 @@ class PooledConvolutions:
 
 
 @dataclass(frozen=True)
-class StridedConvolutions:
+class StridedConvolutions(_Stages):
     """Convolution of stride 2 on the way in, zeros between the pixels and convolution on the way out (DreamerV3, `strided`).
 
     Attributes:
-        depth: channels of stage i are depth · multipliers[i].
-        multipliers: one for each stage; every stage halves the image.
+        depth, multipliers: as of all stages.
         kernel: k, width of every kernel.
     """
 
     kind: ClassVar[str] = "strided"
-    depth: Count = 16
-    multipliers: tuple[Count, ...] = (2, 3, 4, 4)
     kernel: Literal[3, 4, 5, 6] = 5
-
-    def __post_init__(self) -> None:
-        _check_stages(self.multipliers)
-
-    @property
-    def channels(self) -> list[int]:
-        """Of each stage."""
-        return [self.depth * multiplier for multiplier in self.multipliers]
 
     def down(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Every second pixel of x * weight + bias; (N, C, height, width) -> (N, out, height/2, width/2).
@@ -148,8 +148,3 @@ class ConvolutionStage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Half or twice the size."""
         return self.style.activate(self.norm(self.conv(x)))
-
-
-def _check_stages(multipliers: tuple[int, ...]) -> None:
-    if not multipliers:
-        raise ValueError("multipliers=(): wanted at least one stage")
