@@ -194,7 +194,7 @@ def test_75_out_of_time_can_be_resumed(dreamctl, story, tmp_path):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
 def test_75_and_130_a_signal_saves_and_says_how_to_go_on(number, code, tmp_path):
-    line = ["collect", "CartPole-v1", "-o", str(tmp_path / "replay"), "--steps", "10000000"]
+    line = ["collect", "CartPole-v1", "-o", str(tmp_path / "replay"), "--steps", "10000000", "--set", "collect.seal_steps=32"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     child = subprocess.Popen(
         [sys.executable, "-m", "dreamctl", *line], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment

@@ -185,6 +185,14 @@ def test_resuming_with_a_larger_budget_goes_on(tmp_path: Path) -> None:
     assert Checkpoint.load(out / "agent.ckpt").config["run"]["prefill"] == PREFILL, "what is not said again stays"
 
 
+def test_a_run_that_would_end_before_it_learns_is_refused_with_nothing_written(tmp_path: Path) -> None:
+    all_random = tiny(run={"steps": PREFILL})
+    for refused in (lambda: run(all_random, tmp_path / "run", Session()), lambda: plan(all_random, tmp_path / "run", Session())):
+        with pytest.raises(UsageError, match=rf"run\.prefill: {PREFILL} random steps leave none of run\.steps={PREFILL} to learn in"):
+            refused()
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("section", "values", "message"),
     [
@@ -300,10 +308,10 @@ def kill_at(child: subprocess.Popen[str], step: int, number: int) -> int:
 
 
 def test_kills_at_random_moments_lose_no_sealed_row_and_no_update(tmp_path: Path) -> None:
-    """SIGKILL and SIGTERM in turn; 320 steps in two lanes, sealed every 32 rows."""
-    out, steps, noise = tmp_path / "run", 320, random.Random(0)
+    """SIGKILL, then SIGTERM; 240 steps in two lanes, sealed every 32 rows."""
+    out, steps, noise = tmp_path / "run", 240, random.Random(0)
     reached, kept = 0, {}
-    for turn, number in enumerate((signal.SIGKILL, signal.SIGTERM, signal.SIGKILL)):
+    for turn, number in enumerate((signal.SIGKILL, signal.SIGTERM)):
         step = min(steps - 10, reached + noise.randrange(40, 120))
         code = kill_at(start(out, "resume" if turn else "refuse", steps), step, number)
         assert code == (-signal.SIGKILL if number == signal.SIGKILL else 75)

@@ -1,6 +1,7 @@
 """Every kind of space: from the environment into a file, through windows into tensors and back; and a tiny training in each."""
 
 from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +32,9 @@ from tests.spaces import ACTIONS, OBSERVATIONS, AnySuite, sampled
 from tests.stages.tiny import OVERWRITE, RESUME, TINY, finite, stopping, tiny
 
 STEPS, LIMIT = 25, 9
-TASKS = list(dict.fromkeys([*(f"{name}/discrete" for name in OBSERVATIONS), *(f"box/{name}" for name in ACTIONS)]))
+# Each sort of observation once and each sort of action at least once: what is seen and what is done share no code but the codec.
+TASKS = [f"{seen}/{done}" for seen, done in zip(OBSERVATIONS, cycle(ACTIONS), strict=False)]
+SHOWN = ("box-2d", "discrete-start", "nested", "image-grey", "images-and-more")
 MERGED = ("images-and-more/discrete", "nested/nested")
 
 
@@ -116,7 +119,7 @@ def any_suite(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("any_suite")
 @pytest.mark.parametrize("task", TASKS)
 def test_every_space_is_learned_from_dreamt_played_and_shown(tmp_path: Path, task: str) -> None:
-    few = {"updates": 3, "log_every": 1}
+    few = {"updates": 2, "log_every": 1}
     resolved = tiny(
         env={"suite": "any", "task": task, "num_envs": 2, "vectorize": "sync"},
         collect={"steps": 60},
@@ -135,7 +138,8 @@ def test_every_space_is_learned_from_dreamt_played_and_shown(tmp_path: Path, tas
     result = evaluate(resolved, agent, played, Session())
     assert result.lengths == (LIMIT, LIMIT)
     for file in (dreams, played):
-        render(resolved, [file], file.with_suffix(".png"), Session())
+        if task.partition("/")[0] in SHOWN:
+            render(resolved, [file], file.with_suffix(".png"), Session())
         shown = open_replay([file])
         episode = shown.load(shown.episodes()[0], truth=file == dreams)
         assert all(episode.observation[name].dtype == space.dtype for name, space in shown.spec.observation.items())

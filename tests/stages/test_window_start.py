@@ -27,7 +27,7 @@ STARTS = ["zero", {"kind": "burn_in", "steps": 3}, "latents"]
 
 def starting(start: object, **sections: dict[str, object]) -> Resolved:
     replay = {"batch_size": 4, "batch_length": 8, "start": start, **sections.pop("replay", {})}
-    return tiny(replay=replay, **{"train_wm": {"updates": 12, "checkpoint_every": 5}, "train_ac": {"updates": 8}, **sections})
+    return tiny(replay=replay, **{"train_wm": {"updates": 7, "checkpoint_every": 3}, "train_ac": {"updates": 4}, **sections})
 
 
 LATENTS = starting("latents")
@@ -129,7 +129,7 @@ def test_a_stored_state_is_the_posterior_that_the_next_window_goes_on_from(folde
 
 
 @pytest.mark.parametrize("start", STARTS[1:], ids=str)
-@pytest.mark.parametrize("at", [2, 7])
+@pytest.mark.parametrize("at", [2, 4])
 def test_a_stopped_and_resumed_run_learns_the_same_bits(folder: Path, tmp_path: Path, start: object, at: int) -> None:
     whole = trained(folder, tmp_path / "whole.ckpt", starting(start))
     held = stored(folder) if start == "latents" else {}
@@ -146,7 +146,7 @@ def test_a_killed_run_goes_on_from_the_latents_of_its_checkpoint(folder: Path, t
     whole, out, update = trained(folder, tmp_path / "whole.ckpt"), tmp_path / "wm.ckpt", Trainer.update
 
     def dying(self: Trainer, number: int) -> None:
-        if number == 8:
+        if number == 5:
             raise SystemExit("killed")
         update(self, number)
 
@@ -154,7 +154,7 @@ def test_a_killed_run_goes_on_from_the_latents_of_its_checkpoint(folder: Path, t
         patch.setattr(Trainer, "update", dying)
         with pytest.raises(SystemExit):
             trained(folder, out)
-    assert max(values.max() for name, values in stored(folder).items() if name.endswith("updates")) == 5
+    assert max(values.max() for name, values in stored(folder).items() if name.endswith("updates")) == 3
     train_wm(LATENTS, [folder], out, None, RESUME)
     assert differing(out, whole) == []
 
@@ -168,7 +168,7 @@ def test_the_side_file_of_another_run_does_not_reach_a_fresh_one(folder: Path, t
 def test_deleting_the_side_file_costs_nothing_but_the_latents(folder: Path, tmp_path: Path) -> None:
     trained(folder, tmp_path / "wm.ckpt")
     side_file(folder).unlink()
-    train_wm(starting("latents", train_wm={"updates": 14}), [folder], tmp_path / "wm.ckpt", None, RESUME)
+    train_wm(starting("latents", train_wm={"updates": 9}), [folder], tmp_path / "wm.ckpt", None, RESUME)
     assert finite(tmp_path / "wm.ckpt")
 
 
@@ -176,7 +176,7 @@ def test_a_damaged_side_file_is_told_once_and_written_anew(folder: Path, tmp_pat
     trained(folder, tmp_path / "wm.ckpt")
     side_file(folder).write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(3000))
     told = Hook(-1, None)
-    train_wm(starting("latents", train_wm={"updates": 14}), [folder], tmp_path / "wm.ckpt", None, replace(RESUME, progress=told))
+    train_wm(starting("latents", train_wm={"updates": 9}), [folder], tmp_path / "wm.ckpt", None, replace(RESUME, progress=told))
     assert len(told.notes) == 1
     assert "stored latents begin anew" in told.notes[0]
     assert stored(folder)
@@ -204,7 +204,7 @@ def test_train_ac_begins_from_stored_latents_and_leaves_them(agent_of: tuple[Pat
     train_ac(starting("zero"), model, [folder], zero, None, Session())
     assert differing(one, zero)
     with pytest.raises(StoppedEarly):
-        train_ac(starting("latents"), model, [folder], tmp_path / "out.ckpt", None, stopping(3))
+        train_ac(starting("latents"), model, [folder], tmp_path / "out.ckpt", None, stopping(2))
     train_ac(starting("latents"), model, [folder], tmp_path / "out.ckpt", None, RESUME)
     assert differing(tmp_path / "out.ckpt", one) == []
 
@@ -223,7 +223,7 @@ def test_init_goes_on_from_stored_latents(agent_of: tuple[Path, Path], tmp_path:
     assert differing(tmp_path / "without.ckpt", one)
 
 
-SHORT = {"steps": 100, "prefill": 50, "train_ratio": 4, "eval_every": 100, "eval_episodes": 1}
+SHORT = {"steps": 100, "prefill": 50, "train_ratio": 2, "eval_every": 100, "eval_episodes": 1}
 
 
 def test_run_stores_the_states_in_which_it_acted_and_learned(tmp_path: Path) -> None:
