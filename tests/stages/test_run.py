@@ -27,8 +27,9 @@ from tests.stages.tiny import OVERWRITE, RESUME, differing, finite, stopping, ti
 
 FOLDER = ["agent-best.ckpt", "agent.ckpt", "config.yaml", "dreams.gif", "dreams.h5", "eval.json", "metrics.jsonl", "replay"]
 STEPS, PREFILL = 240, 80
-# train_ratio 4 on windows of 4 x 8 rows is one update in eight steps, and one when the random steps are behind.
-UPDATES = 1 + (STEPS - PREFILL) // 8
+# train_ratio 2 on windows of 4 x 8 rows is one update in sixteen steps, and one when the random steps are behind.
+EACH = 16
+UPDATES = 1 + (STEPS - PREFILL) // EACH
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +148,7 @@ def test_a_stop_while_evaluating_saves_and_evaluates_again(tmp_path: Path, monke
         with pytest.raises(StoppedEarly, match="stopped at step 90 of 240, state saved"):
             run(tiny(), out, Session(stop=stop))
     found = counters(out)
-    assert (found["env_steps"], found["updates"], found["evaluated"]) == (90, 2, 0)
+    assert (found["env_steps"], found["updates"], found["evaluated"]) == (90, 1, 0)
     assert not (out / "agent-best.ckpt").exists()
     run(tiny(), out, RESUME)
     check_finished(out)
@@ -158,7 +159,7 @@ def test_a_run_that_dies_resumes_from_its_sealed_rows(tmp_path: Path, monkeypatc
     out, update = tmp_path / "run", Trainer.update
 
     def dying(self: Trainer, number: int) -> None:
-        if number == 15:
+        if number == 8:
             raise SystemExit("killed")
         update(self, number)
 
@@ -170,8 +171,8 @@ def test_a_run_that_dies_resumes_from_its_sealed_rows(tmp_path: Path, monkeypatc
         with pytest.raises(SystemExit):
             run(tiny(), out, Session())
     rows = open_replay([out / "replay"]).env_steps
-    assert rows < PREFILL + 15 * 8 - 1, "the rows behind the last sealed shard are lost"
-    assert counters(out)["updates"] == 13
+    assert rows < PREFILL + 8 * EACH - 1, "the rows behind the last sealed shard are lost"
+    assert counters(out)["updates"] == 7
     run(tiny(), out, RESUME)
     check_finished(out)
 
@@ -179,7 +180,7 @@ def test_a_run_that_dies_resumes_from_its_sealed_rows(tmp_path: Path, monkeypatc
 def test_resuming_with_a_larger_budget_goes_on(tmp_path: Path) -> None:
     out = tmp_path / "run"
     run(tiny(run={"steps": 160}), out, Session())
-    check_finished(out, 160, 11)
+    check_finished(out, 160, 6)
     run(resolve([Layer("now", {"run": {"steps": STEPS}})]), out, RESUME)
     check_finished(out)
     assert Checkpoint.load(out / "agent.ckpt").config["run"]["prefill"] == PREFILL, "what is not said again stays"
@@ -248,7 +249,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_agent(tmp_path: Path, mon
     update, out, stop = Trainer.update, tmp_path / "run", Stop()
 
     def poisoned(self: Trainer, number: int) -> None:
-        if number == 8:
+        if number == 4:
             next(self.learner.world_model.parameters()).data.fill_(float("nan"))
             stop.signal = signal.SIGTERM if stops else None
         update(self, number)
@@ -257,8 +258,8 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_agent(tmp_path: Path, mon
     with pytest.raises(TrainingDiverged):
         run(tiny(), out, Session(stop=stop))
     assert finite(out / "agent.ckpt")
-    assert counters(out)["updates"] == 2
-    assert open_replay([out / "replay"]).env_steps >= PREFILL + 8 * 8 - 8, "rows are data and stay"
+    assert counters(out)["updates"] == 1
+    assert open_replay([out / "replay"]).env_steps >= PREFILL + 4 * EACH - EACH, "rows are data and stay"
 
 
 def test_the_best_agent_is_the_one_with_the_best_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,4 +324,4 @@ def test_kills_at_random_moments_lose_no_sealed_row_and_no_update(tmp_path: Path
         kept, reached = found, rows.env_steps
     assert start(out, "resume", steps).wait(60) == 0
     assert kept.items() <= sealed(out).items()
-    check_finished(out, steps, 1 + (steps - PREFILL) // 8)
+    check_finished(out, steps, 1 + (steps - PREFILL) // EACH)

@@ -33,7 +33,7 @@ TINY = {
     "imagine": {"episodes": 3, "context": 3, "horizon": 6},
     "eval": {"episodes": 3},
     "render": {"size": 64, "max_steps": 6, "episodes": 1},
-    "run": {"steps": 240, "prefill": 80, "train_ratio": 4, "eval_every": 90, "eval_episodes": 2, "log_every": 5},
+    "run": {"steps": 240, "prefill": 80, "train_ratio": 2, "eval_every": 90, "eval_episodes": 2, "log_every": 5},
 }
 
 
