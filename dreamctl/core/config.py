@@ -97,7 +97,8 @@ def _dataclass(cls: Any, plain: Any, path: str, base: Any) -> Any:
     values = {}
     for key, value in given.items():
         if key not in fields:
-            raise UsageError(f"{_join(path, str(key))}: no such key{nearest(str(key), known)}")
+            whose = f" of kind {cls.kind}" if hasattr(cls, "kind") else ""
+            raise UsageError(f"{_join(path, str(key))}: no such key{whose}{nearest(str(key), known)}")
         inner = path if key == rest else _join(path, key)
         values[key] = _value(hints[key], value, inner, _default(fields[key], base))
     return _construct(cls, {name: values.get(name, _default(field, base)) for name, field in fields.items()}, path)

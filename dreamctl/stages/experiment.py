@@ -221,7 +221,13 @@ def resolve(layers: Sequence[Layer]) -> Resolved:
         UsageError: an unknown key or a value of a wrong type.
     """
     merged = merge(layers, base=to_plain(Experiment()))
-    return Resolved(build(Experiment, merged.values), merged)
+    try:
+        return Resolved(build(Experiment, merged.values), merged)
+    except UsageError as error:
+        source = merged.origins.get(str(error).partition(": ")[0], "")
+        if not source.startswith("preset "):
+            raise
+        raise UsageError(f"{error} (from {source})") from error
 
 
 def recorded(config: Values, place: Path) -> Resolved:

@@ -79,7 +79,7 @@ def test_what_is_left_out_keeps_the_default_of_its_kind():
     [
         ({"model": {"kll": 1}}, "model.kll: no such key; nearest: kl"),
         ({"model": {"kl": {"kind": "balance"}}}, "model.kl.kind: no kind 'balance'; nearest: balanced, plain"),
-        ({"model": {"kl": {"kind": "plain", "free_nats": 1}}}, "model.kl.free_nats: no such key; known: scale"),
+        ({"model": {"kl": {"kind": "plain", "free_nats": 1}}}, "model.kl.free_nats: no such key of kind plain; known: scale"),
         ({"model": {"single": "balanced"}}, "model.single.kind: no kind 'balanced'; known: plain"),
         ({"model": {"limit": "x"}}, "model.limit: found 'x', wanted an integer or null"),
         ({"model": {"limit": 2.5}}, "model.limit: found 2.5, wanted an integer or null"),

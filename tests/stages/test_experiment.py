@@ -6,6 +6,7 @@ import pytest
 
 from dreamctl.core.config import Layer, parse_assignment
 from dreamctl.core.errors import InputError, UsageError
+from dreamctl.core.layers import preset_layers
 from dreamctl.stages.experiment import recorded, resolve
 
 REFUSED = {
@@ -49,8 +50,14 @@ def test_a_number_that_makes_no_sense_is_refused_by_its_key(assignment: str) -> 
     assert str(told.value).startswith(REFUSED[assignment])
 
 
+def test_a_wrong_key_of_a_preset_names_the_preset_and_the_kind() -> None:
+    layers = [layer for name in ("note", "size1m") for layer in preset_layers(name)]
+    with pytest.raises(UsageError, match=r"^world_model\.latent\.classes: no such key of kind gaussian; known: .* \(from preset size1m\)$"):
+        resolve(layers)
+    sized = resolve([layer for name in ("size1m", "note") for layer in preset_layers(name)])
+    assert sized.plain["world_model"]["latent"]["kind"] == "gaussian", "sizes first, then who they are of"
+
+
 def test_a_recorded_config_of_another_version_is_a_wrong_input() -> None:
-    with pytest.raises(
-        InputError, match=r"^old\.ckpt: its config is of another .*world_model\.novelty: no such key.*train it again"
-    ):
+    with pytest.raises(InputError, match=r"^old\.ckpt: its config is of another .*world_model\.novelty: no such key.*train it again"):
         recorded({"world_model": {"novelty": 1}}, Path("old.ckpt"))
