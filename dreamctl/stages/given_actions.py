@@ -7,6 +7,7 @@ import numpy as np
 from dreamctl.core.codec import ActionCodec
 from dreamctl.core.errors import InputError, UsageError
 from dreamctl.core.experience import Array, Episode
+from dreamctl.core.spaces import vector_size
 from dreamctl.stages.experiment import ImagineConfig
 
 
@@ -32,12 +33,17 @@ def given_actions(codec: ActionCodec, rows: Episode, config: ImagineConfig, kind
     if kind == "constant":
         values = np.array([config.action], np.float64)
         if values.size != codec.flat_size:
-            raise UsageError(f"imagine.action: holds {values.size} numbers, wanted {codec.flat_size}")
+            leaves = ", ".join(f"{name} ({vector_size(leaf.space)})" for name, leaf in codec.leaves.items())
+            wanted = f"{codec.flat_size}{f': {leaves}' if codec.nested else ''}"
+            raise UsageError(f"imagine.action: holds {values.size} numbers, wanted {wanted}")
         return _within(codec, codec.flat_columns(values), "imagine.action")
+    if not config.file:
+        raise UsageError("imagine.actions=file: imagine.file is empty; give a .npy file of actions")
     try:
         actions: Array = np.load(config.file, allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise InputError(f"imagine.file={config.file}: cannot be read as .npy: {error}") from error
+        reason = getattr(error, "strerror", None) or "not an array of numbers"
+        raise InputError(f"imagine.file={config.file}: cannot be read as .npy ({reason}); write it with numpy.save") from error
     columns = _file_columns(codec, actions)
     if columns is None or len(actions) < horizon:
         found = f"{actions.dtype.names} {actions.shape}" if actions.dtype.names else f"{actions.shape}"

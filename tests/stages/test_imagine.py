@@ -204,8 +204,13 @@ def test_a_file_of_actions_that_does_not_fit_is_refused(
 
 
 def test_a_missing_file_of_actions_is_an_input_error(world_model: Path, replay: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"imagine\.file=.*plan\.npy: cannot be read"):
+    with pytest.raises(InputError, match=r"imagine\.file=.*plan\.npy: cannot be read as \.npy \(No such file"):
         dream(world_model, replay, tmp_path / "dreams.h5", actions="file", file=str(tmp_path / "plan.npy"))
+    (tmp_path / "plan.npy").write_text("0 1 0 1")
+    with pytest.raises(InputError, match=r"plan\.npy: cannot be read as \.npy \(not an array of numbers\); write it with numpy\.save$"):
+        dream(world_model, replay, tmp_path / "dreams.h5", actions="file", file=str(tmp_path / "plan.npy"))
+    with pytest.raises(UsageError, match=r"imagine\.actions=file: imagine\.file is empty; give a .npy file"):
+        dream(world_model, replay, tmp_path / "dreams.h5", actions="file")
 
 
 # Starts
