@@ -20,6 +20,7 @@ class AcrossEpisodes:
 
     kind: ClassVar[str] = "across"
     what: ClassVar[str] = "stream"
+    mend: ClassVar[str] = ""
 
     def runs(self, stream: Stream) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """First row and length of each run of rows in which a window may lie."""
@@ -32,6 +33,7 @@ class WithinEpisode:
 
     kind: ClassVar[str] = "within_episode"
     what: ClassVar[str] = "episode"
+    mend: ClassVar[str] = ", or replay.windows=across"  # where episodes are short, more of them do not help
 
     def runs(self, stream: Stream) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """First row and length of each run of rows in which a window may lie."""
@@ -131,6 +133,7 @@ class WindowSampler:
             return
         length, context, longest = self._config.batch_length, self._config.start.context, int(index.run_length.max(initial=0))
         mend = f"collect more or set replay.batch_length={longest - context}" if longest - context > 1 else "collect more"
+        mend += self._config.windows.mend
         front = f" after {context} of replay.start={self._config.start.kind}" if context else ""
         found = f"longest {self._config.windows.what} holds {longest} rows, replay.batch_length is {length}{front}"
         raise InputError(f"{self._replay.name}: {found}; {mend}")
