@@ -170,9 +170,7 @@ def _check_images(spec: TaskSpec) -> None:
         assert shape is not None
         if len(shape) == 3 and shape[0] < shape[2] and (shape[0] <= MOST_CHANNELS or shape[1] == shape[2]):
             size = "x".join(map(str, shape))
-            raise EnvironmentFailure(
-                f"{spec.name}: image {name!r} is {size}, channels first; transpose it to (height, width, channels)"
-            )
+            raise EnvironmentFailure(f"{spec.name}: image {name!r} is {size}, channels first; transpose it to (height, width, channels)")
     for name, shape in images[1:]:
         first, wanted = images[0]
         assert shape is not None
