@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from dreamctl.core.checkpoint import Checkpoint
-from dreamctl.core.errors import InputError, Interrupted, StoppedEarly
+from dreamctl.core.errors import InputError, Interrupted, StoppedEarly, UsageError
 from dreamctl.core.files import sole_writer, write_json, write_text
 from dreamctl.core.metrics import Metrics
 from dreamctl.core.session import Session
@@ -16,7 +16,7 @@ from dreamctl.stages.collect import new_writer
 from dreamctl.stages.compute import set_up
 from dreamctl.stages.environments import environments
 from dreamctl.stages.evaluate import EvalResult, choice_seeds, evaluate, play, scores
-from dreamctl.stages.experiment import SECTIONS, Resolved, check_same_section, gone_on, recorded
+from dreamctl.stages.experiment import SECTIONS, Resolved, RunConfig, check_same_section, gone_on, recorded
 from dreamctl.stages.imagine import imagine
 from dreamctl.stages.interleave import Counters, Folder, Loop, new_learner
 from dreamctl.stages.output import check_output, remove_output
@@ -75,6 +75,7 @@ def _run(resolved: Resolved, folder: Folder, session: Session) -> RunResult:
     if before is not None:
         resolved, session = _take_up(before, folder, resolved, session)
     experiment = resolved.experiment
+    _check_steps(experiment.run)
     seeds = choice_seeds(session.seed, experiment.run.eval_episodes)
     quiet = replace(session, progress=_Quiet(session.progress))
     with (
@@ -97,6 +98,16 @@ def _run(resolved: Resolved, folder: Folder, session: Session) -> RunResult:
         raise session.stop.error(folder.path, "its end, the last evaluation, dreams and film") from error
 
 
+def _check_steps(config: RunConfig) -> None:
+    """Refuse a run that ends before its first update.
+
+    Raises:
+        UsageError: all steps are random ones.
+    """
+    if config.steps <= config.prefill:
+        raise UsageError(f"run.prefill: {config.prefill} random steps leave none of run.steps={config.steps} to learn in; raise --steps")
+
+
 def _opened(folder: Folder, resolved: Resolved, session: Session, before: Checkpoint | None) -> Metrics:
     """The folder with its config and metrics, made only when the environment is known to work: a typing error costs no older run."""
     if session.existing == "overwrite":
@@ -112,6 +123,7 @@ def plan(resolved: Resolved, out: Path, session: Session) -> Plan:
     with environments(experiment.env, frames=False, lanes=1) as (_, _, spec):
         learner = new_learner(experiment, spec, compute)
     config = experiment.run
+    _check_steps(config)
     ratio = config.train_ratio / (experiment.replay.batch_size * experiment.replay.batch_length)
     updates = int(max(0, config.steps - config.prefill) * ratio) + 1
     items = {
