@@ -172,4 +172,4 @@ class TanhNormalAction(_ForNumbers):
 
 DiscreteAction = CategoricalAction
 ContinuousAction = BoundedNormal | TruncatedNormalAction | TanhNormalAction
-ActionOutput = CategoricalAction | BoundedNormal | TruncatedNormalAction | TanhNormalAction
+ActionOutput = DiscreteAction | ContinuousAction
