@@ -119,6 +119,8 @@ class Learner:
         start = state.detach().flatten(steps)
         with frozen(self.world_model) if actor_critic.gradient.through_dream else torch.no_grad():
             rollout = dream(self.world_model, actor_critic, start, noise, draw)
+        # Earlier versions of torch hand out casts of weights that were made without gradients also where gradients are wanted.
+        torch.clear_autocast_cache()
         return actor_critic.losses(actor_critic.begin(rollout, batch.terminated[:, -steps:].flatten()))
 
     def _replay_loss(self, actor_critic: ActorCritic, observed: Observed, batch: Batch, dreamt: Dreamt) -> Tensor:

@@ -176,6 +176,16 @@ def test_every_module_gets_the_same_direction_in_half_precision(space: Space, se
     assert sum(len(module_gradient(single, prefix)) for prefix in MODULES.values()) == sum(g.numel() for g in single.gradients.values())
 
 
+def test_casts_made_in_a_dream_without_gradients_do_not_outlive_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Earlier versions of torch would give the actor's weights no gradient (github.com/pytorch/pytorch, pull request 165068)."""
+    made, order = learner(BOX, VECTOR), []
+    losses = ActorCritic.losses
+    monkeypatch.setattr(torch, "clear_autocast_cache", lambda: order.append("clear"))
+    monkeypatch.setattr(ActorCritic, "losses", lambda *given: order.append("losses") or losses(*given))
+    computed(made, None, HALF)
+    assert order[:2] == ["clear", "losses"]
+
+
 def test_the_direction_is_the_same_after_twenty_updates() -> None:
     made = learner(DISCRETE, VECTOR)
     rows = cast(batch(made.world_model, B, T), torch.float32)
