@@ -54,6 +54,8 @@ class SideFiles:
                 continue
             try:
                 with h5py.File(path, "r") as file:
+                    if file.attrs.get("format") != FORMAT:
+                        raise ValueError("it holds something else")
                     found = {stream: self._column(file, stream, updates) for stream in streams if stream.place == place}
             except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
                 self._note(f"{path}: cannot be used ({str(error).splitlines()[0]}); stored latents begin anew")
@@ -78,7 +80,7 @@ class SideFiles:
         if stream.name not in file:
             return None
         group, (d, z) = file[stream.name], self.store.widths
-        if file.attrs["format"] != FORMAT or group["h"].shape[1:] != (d,) or group["z"].shape[1:] != (z,):
+        if group["h"].shape[1:] != (d,) or group["z"].shape[1:] != (z,):
             raise ValueError("it is of another shape")
         if group.attrs["first_row"] != stream.first_row or group.attrs["check"] != _check(stream, int(group.attrs["rows"])):
             return None
@@ -108,7 +110,8 @@ def _write(path: Path, columns: dict[Stream, Column]) -> None:
             for stream, column in columns.items():
                 group, used, checked = file.create_group(stream.name), column.used, min(len(stream), CHECKED_ROWS)
                 for name in ("h", "z", "updates"):
-                    group.create_dataset(name, data=getattr(column, name)[:used])
+                    # Checksums come with chunks, and chunks with rows.
+                    group.create_dataset(name, data=getattr(column, name)[:used], fletcher32=bool(used) or None)
                 group.attrs["first_row"], group.attrs["rows"], group.attrs["check"] = stream.first_row, checked, _check(stream, checked)
             file.flush()
             image = bytes(file.id.get_file_image())

@@ -172,7 +172,7 @@ def test_plain_hdf5_shows_rows_and_updates(folder: Path) -> None:
         assert group["updates"][:].tolist() == [-1] * 3 + [5] * 6
 
 
-@pytest.mark.parametrize("damage", ["truncated", "text", "shape", "format", "values"])
+@pytest.mark.parametrize("damage", ["truncated", "text", "shape", "format", "values", "bits", "shard"])
 def test_a_file_of_no_use_is_left_out_with_one_note_and_written_anew(folder: Path, damage: str) -> None:
     replay = open_replay([folder])
     side(kept(replay))[0].write()
@@ -181,6 +181,14 @@ def test_a_file_of_no_use_is_left_out_with_one_note_and_written_anew(folder: Pat
         path.write_bytes(path.read_bytes()[:1000])
     elif damage == "text":
         path.write_text("nothing")
+    elif damage == "shard":
+        path.write_bytes(next(folder.glob("*.h5")).read_bytes())
+    elif damage == "bits":
+        with h5py.File(path, "r") as file:
+            chunk = file[name]["h"].id.get_chunk_info(0)
+        content = bytearray(path.read_bytes())
+        content[chunk.byte_offset + 8] ^= 1
+        path.write_bytes(content)
     else:
         with h5py.File(path, "r+") as file:
             if damage == "shape":
