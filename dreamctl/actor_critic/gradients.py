@@ -28,7 +28,7 @@ class ScoreFunction:
 
 @dataclass(frozen=True)
 class Dynamics:
-    """(R - v) / S or R / S, differentiated through the world model down to the actions (Dreamer, action model learning).
+    """(R - v) / S or R / S, differentiated through the world model down to the actions (Dreamer, section 3, learning objective).
 
     Attributes:
         baseline: whether v is subtracted, with its gradient, as in the first version of DreamerV3; Dreamer and DreamerV2 maximise R.

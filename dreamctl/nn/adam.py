@@ -54,7 +54,7 @@ class Adam:
 
 
 class AdamOptimizer(GroupedOptimizer):
-    """Per group, with t from 1:
+    """Adam (arXiv:1412.6980), the weight decay apart from the gradient; per group, with t from 1:
 
     g ← g / max(1, ‖g‖ / clip)                 θ ← (1 - lr · w) θ, with weight decay w
     m ← β₁ m + (1 - β₁) g                      ν ← β₂ ν + (1 - β₂) g²

@@ -74,7 +74,7 @@ class BlockLinear(nn.Module):
 
 
 class Dense(nn.Module):
-    """Linear, norm over the last axis, nonlinearity; RMS norm and SiLU unless the style says otherwise."""
+    """act(norm(W x + b)), the norm over the last axis; RMS norm and SiLU unless the style says otherwise."""
 
     def __init__(self, size_in: int, size_out: int, style: LayerStyle = DEFAULT_STYLE) -> None:
         super().__init__()

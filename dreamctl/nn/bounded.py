@@ -15,7 +15,7 @@ NODES = 32
 
 
 class TruncatedNormal:
-    """A normal cut at ±1 and renormalised, events on the last axis (DreamerV2, actor of continuous actions).
+    """A normal cut at ±1 and renormalised, events on the last axis (DreamerV2 official code, `TruncNormalDist`).
 
     With α = (-1 - mean) / std, β = (1 - mean) / std and Z = Φ(β) - Φ(α):
 
@@ -56,7 +56,7 @@ class TruncatedNormal:
 
 
 class SquashedNormal:
-    """tanh of a normal, events on the last axis (Dreamer, action model).
+    """tanh of a normal, events on the last axis (Dreamer, section 3, action and value models).
 
         x = tanh(y),  y ~ N(mean, std)
         log p(x) = log N(atanh x; mean, std) - log(1 - x²)

@@ -109,15 +109,15 @@ class OneHot:
         return _StraightThrough.apply(draw(self.probs.detach(), noise), self.probs)  # type: ignore[no-untyped-call]
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log-probability of one-hot values (..., S, C), summed over S, (...)."""
+        """Σ x ln p over classes, of one-hot values x (..., S, C), summed over S, (...)."""
         return (self.log_probs * value).sum((-2, -1))
 
     def entropy(self) -> Tensor:
-        """In nats, summed over S, (...)."""
+        """-Σ p ln p in nats, summed over S, (...)."""
         return -(self.probs * self.log_probs).sum((-2, -1))
 
     def kl(self, other: "OneHot") -> Tensor:
-        """KL(self || other) in nats, summed over S, (...)."""
+        """KL(self || other) = Σ p (ln p - ln p') in nats, summed over S, (...)."""
         return (self.probs * (self.log_probs - other.log_probs)).sum((-2, -1))
 
     def detach(self) -> "OneHot":
@@ -145,12 +145,12 @@ class Normal:
         return torch.addcmul(self.mean, self.std, noise)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log-density of (..., A), summed over A, (...)."""
+        """-½ ((x - mean) / std)² - ln std - ½ ln 2π of x (..., A), summed over A, (...)."""
         scaled = (value - self.mean) / self.std
         return -(0.5 * scaled.square() + self.std.log() + 0.5 * math.log(2 * math.pi)).sum(-1)
 
     def entropy(self) -> Tensor:
-        """In nats, summed over A, (...)."""
+        """ln std + ½ ln 2πe in nats, summed over A, (...)."""
         return (self.std.log() + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
 
     def kl(self, other: "Normal") -> Tensor:
@@ -182,7 +182,7 @@ class Bernoulli:
         return torch.sigmoid(self.logits)
 
     def loss(self, target: Tensor) -> Tensor:
-        """Binary cross-entropy in nats to a label in [0, 1], (...)."""
+        """-(y ln p + (1 - y) ln(1 - p)) in nats, p = σ(logit), to a label y in [0, 1], (...)."""
         return F.binary_cross_entropy_with_logits(self.logits, target, reduction="none")
 
 
@@ -229,7 +229,7 @@ class TwoHot:
         return ((probs[..., -half:] - probs[..., :half].flip(-1)) * self.bins[-half:]).sum(-1)
 
     def loss(self, target: Tensor) -> Tensor:
-        """Cross-entropy to the two-hot of a raw scalar (...), in nats, (...)."""
+        """-((1 - w) ln p_below + w ln p_above), the cross-entropy to the two-hot of a raw scalar (...), in nats, (...)."""
         below, above, weight = self.neighbours(target)
         left, right = self.log_probs.gather(-1, torch.stack([below, above], -1)).unbind(-1)
         return -torch.lerp(left, right, weight)

@@ -33,7 +33,7 @@ class FullPrecisionLayerNorm(nn.LayerNorm):
 
 @dataclass(frozen=True)
 class RMSNorm:
-    """x / √(mean(x²) + ε) · scale over the last axis (DreamerV3)."""
+    """x / √(mean(x²) + ε) · scale over the last axis (arXiv:1910.07467; DreamerV3)."""
 
     kind: ClassVar[str] = "rms"
     eps: Weight = 1e-4
@@ -50,7 +50,7 @@ class RMSNorm:
 
 @dataclass(frozen=True)
 class LayerNorm:
-    """(x - mean(x)) / √(var(x) + ε) · scale + shift over the last axis (DreamerV3, first version); the layer before it has no bias."""
+    """(x - mean(x)) / √(var(x) + ε) · scale + shift over the last axis (arXiv:1607.06450; DreamerV3, first version); no bias before it."""
 
     kind: ClassVar[str] = "layer"
     eps: Weight = 1e-3

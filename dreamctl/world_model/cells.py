@@ -220,7 +220,7 @@ class DenseInput(SequenceModel[InputWeights]):
 
 
 class NormSequence(DenseInput):
-    """One linear layer on [h, x], normalised over its 3D numbers, three gates (DreamerV2, recurrent model).
+    """One linear layer on [h, x], normalised over its 3D numbers, three gates (DreamerV2 official code, `GRUCell`).
 
     reset, candidate, update = LayerNorm([h, x] W)
     c = tanh(σ(reset) · candidate),  p = σ(update - 1),  h' = p c + (1 - p) h

@@ -75,7 +75,7 @@ class AverageKL:
 
 @dataclass(frozen=True)
 class PlainKL:
-    """The evidence lower bound's own term, which pulls both sides alike (Dreamer, latent dynamics learning).
+    """The evidence lower bound's own term, which pulls both sides alike (Dreamer, section 4, learning latent dynamics).
 
         L = scale max(free, mean KL(q || p)), or with max(free, KL_t) at each step
 
