@@ -48,7 +48,7 @@ class CategoricalLatent:
 
 @dataclass(frozen=True)
 class GaussianLatent:
-    """A diagonal normal; a network emits means, then raw standard deviations s (Dreamer; the state-space model is PlaNet's, arXiv:1811.04551).
+    """A diagonal normal; a network emits means, then raw standard deviations s (PlaNet, arXiv:1811.04551; Dreamer).
 
         softplus: σ = ln(1 + exp(s)) + min_std          sigmoid: σ = 2 / (1 + exp(-s/2)) + min_std
 
