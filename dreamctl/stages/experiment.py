@@ -198,6 +198,7 @@ class Experiment:
 
 
 SECTIONS = tuple(Experiment.__dataclass_fields__)
+RECORDED = "recorded"  # source of the values that an artefact holds
 
 
 @dataclass(frozen=True)
@@ -225,8 +226,8 @@ def resolve(layers: Sequence[Layer]) -> Resolved:
         return Resolved(build(Experiment, merged.values), merged)
     except UsageError as error:
         source = merged.origins.get(str(error).partition(": ")[0], "")
-        if not source.startswith("preset "):
-            raise
+        if not source or source.startswith("--") or source == RECORDED:
+            raise  # where it is from is known: an option names the key, an artefact is named by whoever reads it
         raise UsageError(f"{error} (from {source})") from error
 
 
@@ -237,7 +238,7 @@ def recorded(config: Values, place: Path) -> Resolved:
         InputError: this version has no such experiment.
     """
     try:
-        return resolve([Layer("recorded", config)])
+        return resolve([Layer(RECORDED, config)])
     except UsageError as error:
         raise InputError(f"{place}: its config is of another version of dreamctl, or damaged ({error}); train it again") from error
 
@@ -260,7 +261,7 @@ def gone_on(config: Values, given: Resolved, free: Collection[str]) -> Resolved:
     """The experiment that an artefact recorded, and over it what is given anew in the free sections."""
     said = [(key.split("."), source) for key, source in given.merged.origins.items() if key.partition(".")[0] in free]
     anew = [Layer(source, _nested(path, given.merged.values)) for path, source in said]
-    return Resolved(resolve([Layer("recorded", config), *anew]).experiment, given.merged)
+    return Resolved(resolve([Layer(RECORDED, config), *anew]).experiment, given.merged)
 
 
 def _nested(path: Sequence[str], values: Values) -> Values:

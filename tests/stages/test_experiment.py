@@ -50,10 +50,12 @@ def test_a_number_that_makes_no_sense_is_refused_by_its_key(assignment: str) -> 
     assert str(told.value).startswith(REFUSED[assignment])
 
 
-def test_a_wrong_key_of_a_preset_names_the_preset_and_the_kind() -> None:
+def test_a_wrong_key_names_the_kind_and_the_preset_or_file() -> None:
     layers = [layer for name in ("note", "size1m") for layer in preset_layers(name)]
     with pytest.raises(UsageError, match=r"^world_model\.latent\.classes: no such key of kind gaussian; known: .* \(from preset size1m\)$"):
         resolve(layers)
+    with pytest.raises(UsageError, match=r"^world_model\.rssm\.cell\.blocks: no such key of kind gru \(from mine\.yaml\)$"):
+        resolve([*preset_layers("note"), Layer("mine.yaml", {"world_model": {"rssm": {"cell": {"blocks": 4}}}})])
     sized = resolve([layer for name in ("size1m", "note") for layer in preset_layers(name)])
     assert sized.plain["world_model"]["latent"]["kind"] == "gaussian", "sizes first, then who they are of"
 
