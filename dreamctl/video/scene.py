@@ -14,6 +14,7 @@ from dreamctl.video.traces import number
 
 MARGIN = 14
 CAPTION = 26  # pixels for the title and the step
+NARROW = 320  # pixels that caption and figures take at least, however small the picture between them
 FOOT = 58  # pixels for the timeline and the figures
 END = 0.5  # a dream ends where its continue probability is below
 
@@ -61,7 +62,7 @@ class Scene:
     def size(self) -> tuple[int, int]:
         """Width and height in pixels, both even, as video codecs want them."""
         width, height = self.view.size
-        return _even(width + 2 * MARGIN), _even(MARGIN + CAPTION + height + FOOT + MARGIN)
+        return _even(max(width, NARROW) + 2 * MARGIN), _even(MARGIN + CAPTION + height + FOOT + MARGIN)
 
     def __len__(self) -> int:
         return self.view.rows
@@ -69,7 +70,7 @@ class Scene:
     def draw(self, t: int) -> Image.Image:
         """Row t with its caption, timeline and figures."""
         image = Image.new("RGB", self.size, ink.PAPER)
-        image.paste(self.view.draw(t), (MARGIN, MARGIN + CAPTION))
+        image.paste(self.view.draw(t), ((image.width - self.view.size[0]) // 2, MARGIN + CAPTION))
         self._caption(image, t)
         below = MARGIN + CAPTION + self.view.size[1]
         self._timeline(image, below + 13, t)
@@ -79,10 +80,12 @@ class Scene:
     def sheet(self) -> Image.Image:
         """All of the episode in one picture, its caption above."""
         strip = self.view.sheet()
-        image = Image.new("RGB", (strip.width + 2 * MARGIN, strip.height + CAPTION + MARGIN), ink.PAPER)
-        image.paste(strip, (MARGIN, CAPTION + MARGIN))
         ending = f" · {self.ending}" if self.ending else ""
-        ink.text(image, (MARGIN, MARGIN + 7), f"{self.title} · {self.label} · {len(self) - 1} steps{ending}", 16)
+        words = f"{self.title} · {self.label} · {len(self) - 1} steps{ending}"
+        width = max(strip.width, ink.width(words, 16))
+        image = Image.new("RGB", (width + 2 * MARGIN, strip.height + CAPTION + MARGIN), ink.PAPER)
+        image.paste(strip, (MARGIN, CAPTION + MARGIN))
+        ink.text(image, (MARGIN, MARGIN + 7), words, 16)
         return image
 
     def _caption(self, image: Image.Image, t: int) -> None:

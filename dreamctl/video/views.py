@@ -12,6 +12,7 @@ from dreamctl.video.panels import Panels, Pictures
 from dreamctl.video.scene import View
 from dreamctl.video.traces import Traces
 
+NARROW = 480  # pixels that names, legend and numbers of traces want, however small pictures are
 Columns = Mapping[str, Array]
 Draw = Callable[[Columns], NDArray[np.uint8] | None]
 """One row of an observation, name -> value, as (H, W, 3) uint8."""
@@ -32,7 +33,7 @@ def view(spec: TaskSpec, episode: Episode, draw: Draw | None, side: int, *, besi
     if draw is None:
         true = None if truth is None else vectors(spec, truth)
         values, names = vectors(spec, episode.observation), vector_names(spec)
-        return Traces(values, names, true, valid, context, width=2 * side + 24, whole=choices(spec))
+        return Traces(values, names, true, valid, context, width=max(2 * side + 24, NARROW), whole=choices(spec))
     true_pictures = None if truth is None else _drawn(truth, draw)
     return Panels(_drawn(episode.observation, draw), len(episode), true_pictures, valid, context, side if beside else lone(side))
 

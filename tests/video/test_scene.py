@@ -42,6 +42,18 @@ def test_every_row_has_the_same_even_size() -> None:
     assert all(length % 2 == 0 for length in shown.size)
 
 
+def test_small_pictures_leave_room_for_the_words_around_them() -> None:
+    real, few = episode(2), Panels(plain_picture, 2, side=64)
+    shown = Scene(few, "A name of some length-v0", "episode 3 of 5", figures(real), "terminated")
+    caption = ink.width("step 1 of 1", 16) + ink.width(shown.label, 16)
+    assert shown.size[0] > caption + ink.width("A name ...", 16)
+    picture = np.asarray(shown.draw(0))[14 + 26 + 3]
+    framed = np.flatnonzero((picture == ink.INK).all(-1))
+    assert framed[0] + framed[-1] == pytest.approx(shown.size[0], abs=2), "in the middle"
+    words = f"{shown.title} · {shown.label} · 1 steps · terminated"
+    assert shown.sheet().width >= ink.width(words, 16)
+
+
 def test_the_timeline_fills_up() -> None:
     shown = scene()
     bars = [np.asarray(shown.draw(t))[shown.view.size[1] + 40 + 13] for t in range(len(shown))]

@@ -21,6 +21,13 @@ def spec_of(space: object) -> TaskSpec:
     return TaskSpec(flat_spaces(space), Discrete(2), "any", "task")
 
 
+def test_traces_keep_room_for_their_words_however_small_pictures_are() -> None:
+    spec = spec_of(Box(-1, 1, (2,)))
+    shown = replace(episode(12, context=4), observation={"observation": np.zeros((12, 2), np.float32)})
+    small, large = (view(spec, shown, None, side, beside=True).size[0] for side in (64, 300))
+    assert (small, large) == (480, 624)
+
+
 @pytest.mark.parametrize("name", ACTIONS)
 def test_every_dimension_of_every_space_has_a_trace(name: str) -> None:
     spec = spec_of(OBSERVATIONS[name])
