@@ -116,7 +116,8 @@ class Driver:
         except DreamctlError:
             raise
         except Exception as error:  # a worker that died, or an answer that does not fit the space
-            raise EnvironmentFailure(f"{self.spec.name}: after {self.env_steps} steps: {one_line(error)}") from error
+            place = f"{self.spec.name}: after {self.env_steps} steps"
+            raise EnvironmentFailure(f"{place}: {one_line(error)}; `dreamctl envs check {self.spec.name}` looks closer") from error
         return value, np.array(reward, np.float64), np.asarray(terminated, np.bool_), np.asarray(truncated, np.bool_)
 
     def _act(self, observation: Mapping[str, Array], is_first: NDArray[np.bool_]) -> Array:

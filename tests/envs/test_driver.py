@@ -124,6 +124,11 @@ def test_a_failing_environment_is_named_with_lane_and_step_in_one_line(defect: s
     assert "\n" not in message
 
 
+def test_an_observation_of_another_shape_says_where_to_look_closer() -> None:
+    with pytest.raises(EnvironmentFailure, match=r"^toy:walk: after 1 steps: .*; `dreamctl envs check toy:walk` looks closer$"):
+        drive(Toy(defect="grows"), lanes=1)
+
+
 def test_a_failure_in_a_process_keeps_its_place() -> None:
     envs = make_envs(Toy(defect="raises"), "walk", 2, vectorize="async")
     driver = Driver(envs, task_spec(Toy(), "walk", envs), Still((0.0, 0.0)))

@@ -49,6 +49,8 @@ class Walk(gymnasium.Env):
             self.buffer = getattr(self, "buffer", np.zeros(2))
             self.buffer[:] = place
             place = self.buffer
+        if self.defect == "grows" and self.t == 2:
+            place = np.zeros(3)
         if self.defect == "float32 of float64":
             place = place.astype(np.complex128)
         return {"body": {"place": place}, "time": np.array(self.t, np.float32)}
