@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Discrete
+from gymnasium import Space
+from gymnasium.spaces import Box, Discrete, Text
 
 from dreamctl.envs.check import check_suite
 from dreamctl.envs.claims import CHECKS, NoOccasion, Subject
@@ -15,12 +16,14 @@ from tests.spaces import Anything
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Observes floats in the shape of a picture."""
+class Observing:
+    """Observes values of a space."""
+
+    space: Space
 
     def make(self, task: str, *, render_mode: str | None = None) -> gymnasium.Env:
         del task, render_mode
-        return Anything(Box(0, 1, (4, 4, 3), np.float32), Discrete(2))
+        return Anything(self.space, Discrete(2))
 
 
 def failures(suite, task="walk") -> dict[str, str]:
@@ -58,7 +61,11 @@ def test_each_defect_is_named(defect: str, claim: str) -> None:
 
 def test_a_picture_of_floats_is_said_to_be_a_vector() -> None:
     with pytest.raises(NoOccasion, match="'observation' of float32 is learned as a vector"):
-        CHECKS["observed images change"](Subject(Pictures(), "walk", 9))
+        CHECKS["observed images change"](Subject(Observing(Box(0, 1, (4, 4, 3), np.float32)), "walk", 9))
+
+
+def test_words_fit_their_space_though_they_are_not_learned_from() -> None:
+    CHECKS["observations fit their space, are finite and are not overwritten"](Subject(Observing(Text(5)), "walk", 9))
 
 
 def test_a_task_that_cannot_be_made_fails_every_check_without_raising() -> None:
