@@ -73,7 +73,8 @@ class SideFiles:
                 _write(self.path(place), {stream: column for stream, column in columns.items() if stream.place == place})
         except OutputError as error:
             self._writable = False
-            self._note(f"{error}; stored latents stay in memory, and --resume will begin without them")
+            # Without the error's own mend, which is for results that cannot be done without.
+            self._note(f"{str(error).partition(';')[0]}; stored latents stay in memory, and --resume will begin without them")
 
     def _column(self, file: h5py.File, stream: Stream, updates: int) -> Column | None:
         """The states of a stream in a file, None where it holds none of these very rows."""

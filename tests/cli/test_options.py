@@ -95,3 +95,9 @@ def test_one_way_with_an_output_that_exists():
 def test_a_seed_beyond_32_bits_is_refused(dreamctl, tmp_path):
     done = dreamctl(f"collect CartPole-v1 --seed {2**32} -o {tmp_path}/r")
     assert (done.code, "--seed" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_leaves_steps_to_learn_from(dreamctl, name):
+    run = dreamctl(f"config show --preset {name} --json").json["config"]["run"]
+    assert run["prefill"] < run["steps"]
