@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tests.golden.report import ATOL, REPORT, RTOL
 
-# (official prefix, our prefix); the longest that fits is taken, and then the rules of PARTS.
+# (official path, ours); a number in angle brackets counts from one there, and from zero here.
 MODULES = [
     ("dyn.dynin0norm", "world_model.rssm.sequence_model.from_h.norm"),
     ("dyn.dynin0", "world_model.rssm.sequence_model.from_h.linear"),
@@ -25,6 +25,8 @@ MODULES = [
     (r"dyn.prior(\d+)", r"world_model.rssm.transition.0.\1.linear"),
     ("dyn.obs0norm", "world_model.rssm.inference.norm"),
     ("dyn.obs0", "world_model.rssm.inference.linear"),
+    (r"dyn.obs(\d+)norm", r"world_model.rssm.inference_hidden.<\1>.norm"),
+    (r"dyn.obs(\d+)", r"world_model.rssm.inference_hidden.<\1>.linear"),
     ("dyn.obslogit", "world_model.rssm.inference_out"),
     # The recurrent model of the first DreamerV3.
     ("rssm", "world_model.rssm.initial_state"),
@@ -81,6 +83,7 @@ def our_name(official: str, vectors: list[str]) -> str:
         match = re.fullmatch(pattern, rest if head in HEADS else path)
         if match:
             name = re.sub(r"\{(\w+)\}", lambda key: str(vectors.index(key[1])), match.expand(ours))
+            name = re.sub(r"<(\d+)>", lambda number: str(int(number[1]) - 1), name)
             return f"{prefix}{name}.{leaf}"
     raise KeyError(official)
 

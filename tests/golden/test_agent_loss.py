@@ -13,6 +13,7 @@ from dreamctl.core.tensors import Batch, LatentState, Rollout
 from dreamctl.nn.convolutions import PooledConvolutions
 from dreamctl.nn.distributions import one_hot
 from dreamctl.nn.optim import LaProp
+from dreamctl.nn.scalars import SymexpTwoHot
 from dreamctl.stages.learner import Learner, Noise
 from dreamctl.world_model.cells import BlockGRU
 from dreamctl.world_model.decoder import DecoderConfig
@@ -72,14 +73,16 @@ def world_model(data: Data) -> WorldModel:
     channels = [data[f"w.enc.cnn{i}.bias"].size for i in range(depth(data, "enc.cnn"))]
     size, vector = data["in.image"].shape[2:], data["in.vec"].shape[2:]
     observation = {"image": spaces.Box(0, 255, size, np.uint8), "vec": spaces.Box(-np.inf, np.inf, vector)}
+    beliefs = [depth(data, f"dyn.{side}") - 1 for side in ("prior", "obs")]
     config = WorldModelConfig(
-        rssm=RSSMConfig(blocks * chunk, data["w.dyn.dynin0.bias"].size, BlockGRU(blocks), depth(data, "dyn.prior") - 1),
+        rssm=RSSMConfig(blocks * chunk, data["w.dyn.dynin0.bias"].size, BlockGRU(blocks), *beliefs),
         latent=CategoricalLatent(*data["in.stoch0"].shape[1:]),
         kl=BalancedKL(scale(data, "dyn"), scale(data, "rep"), 1.0),
         encoder=EncoderConfig(depth(data, "enc.mlp"), data["w.enc.mlp0.bias"].size),
         decoder=DecoderConfig(depth(data, "dec.mlp"), data["w.dec.mlp.linear0.bias"].size, len(data["w.dec.sp0.kernel"])),
         convolutions=PooledConvolutions(1, tuple(channels), len(data["w.enc.cnn0.kernel"])),
         reward_predictor=PredictorConfig(depth(data, "rew.mlp"), data["w.rew.mlp.linear0.bias"].size),
+        reward_output=SymexpTwoHot(data["w.rew.head.logits.bias"].size),
         continue_predictor=PredictorConfig(depth(data, "con.mlp"), data["w.con.mlp.linear0.bias"].size),
         loss_scales=LossScales(scale(data, "image"), scale(data, "rew"), scale(data, "con")),
     )
@@ -92,6 +95,7 @@ def learner(data: Data) -> Learner:
     config = ActorCriticConfig(
         actor=NetworkConfig(depth(data, "pol.mlp"), data["w.pol.mlp.linear0.bias"].size),
         critic=NetworkConfig(depth(data, "val.mlp"), data["w.val.mlp.linear0.bias"].size),
+        value_output=SymexpTwoHot(data["w.val.head.logits.bias"].size),
         loss_scales=ActorCriticLossScales(scale(data, "policy"), scale(data, "value"), scale(data, "repval")),
         horizon=int(data["cfg.imag_length"]),
     )

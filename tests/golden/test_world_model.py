@@ -27,7 +27,7 @@ def given(probs: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
 
 def rssm_config(data: Data) -> tuple[RSSMConfig, CategoricalLatent]:
     cell = BlockGRU(int(data["cfg.blocks"]))
-    config = RSSMConfig(int(data["cfg.deter"]), int(data["cfg.hidden"]), cell, int(data["cfg.imglayers"]))
+    config = RSSMConfig(int(data["cfg.deter"]), int(data["cfg.hidden"]), cell, int(data["cfg.imglayers"]), int(data["cfg.obslayers"]))
     return config, CategoricalLatent(int(data["cfg.stoch"]), int(data["cfg.classes"]), float(data["cfg.unimix"]))
 
 
