@@ -1,5 +1,6 @@
 """Golden: symlog, two-hot, categorical, norms, linears."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -164,10 +165,15 @@ def test_linears(golden: Golden) -> None:
 
 def test_mlp(golden: Golden) -> None:
     data = golden("linears")
-    mlp = MLP(data["in.x"].shape[1], 2, data["w.mlp.linear0.bias"].size).double()
+    layers = sum(key.startswith("w.mlp.linear") and key.endswith("kernel") for key in data)
+    mlp = MLP(data["in.x"].shape[1], layers, data["w.mlp.linear0.bias"].size).double()
     official = {f"w.dec.{key[2:]}": value for key, value in data.items() if key.startswith("w.mlp.")}
     load_weights(nest("world_model.decoder.mlp", mlp), official)
     check(mlp(double(data["in.x"])), data["out.mlp"])
+
+
+# Numbers whose spread is compared: enough to know it to a third of a percent.
+DRAWN = 100_000
 
 
 @pytest.mark.parametrize("layer", ["linear", "block"])
@@ -178,7 +184,7 @@ def test_initial_weights_have_the_official_spread(golden: Golden, layer: str) ->
     scale = 1 if layer == "linear" else shape[0]
     draws = [
         (Linear(shape[0], shape[1]) if layer == "linear" else BlockLinear(scale * shape[1], scale * shape[2], shape[0])).weight.detach()
-        for _ in range(200)
+        for _ in range(-(-DRAWN // np.prod(shape)))
     ]
     weight = torch.stack(draws)
     limit, before = float(data[f"init.{layer}.max_abs"]), float(data[f"init.{layer}.std_before_trunc"])
