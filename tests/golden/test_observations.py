@@ -29,8 +29,9 @@ def observation_space(data: Data, name: str) -> spaces.Space:
 
 
 def observations(data: Data) -> list[str]:
-    """Names in the order of the observation space: images as they stand in the file."""
-    return [key.removeprefix("in.") for key in data if f"out.pred.{key.removeprefix('in.')}" in data]
+    """Names in the order of the official observation space, where `image` comes before `aux`, however the file is sorted."""
+    names = [key.removeprefix("in.") for key in data if f"out.pred.{key.removeprefix('in.')}" in data]
+    return sorted(names, key=lambda name: name != "image")
 
 
 def encode(data: Data, inputs: Inputs) -> dict[str, torch.Tensor]:
