@@ -66,6 +66,16 @@ def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], path: Pa
     """Copy weights by name.
 
     Raises:
+        InputError: they do not fit, as `check_weights` says.
+    """
+    check_weights(model, weights, path)
+    model.load_state_dict(dict(weights))
+
+
+def check_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], path: Path) -> None:
+    """See that weights fit a model.
+
+    Raises:
         InputError: a tensor is missing, superfluous, of another shape or not finite; the first one is named.
     """
     wanted = model.state_dict()
@@ -77,7 +87,6 @@ def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], path: Pa
             raise InputError(f"{path}: tensor {name} {found}, {need}; its networks are of another size")
         if there.is_floating_point() and not bool(there.isfinite().all()):
             raise InputError(f"{path}: tensor {name} holds non-finite numbers; copy or write it again")
-    model.load_state_dict(dict(weights))
 
 
 def check_task(found: TaskSpec, found_in: Path, wanted: TaskSpec, wanted_by: Path | str) -> None:

@@ -1,8 +1,9 @@
 """Where and how precisely a stage computes, decided once and recorded."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ import torch
 from dreamctl.core.errors import UsageError
 from dreamctl.core.session import Session
 from dreamctl.world_model.model import WorldModelConfig
+
+T = TypeVar("T")
 
 DEFAULT_THREADS = torch.get_num_threads()
 PRECISIONS: Mapping[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16}
@@ -63,6 +66,13 @@ def set_up(session: Session, model: WorldModelConfig) -> Compute:
     torch.set_num_threads(session.threads or (1 if narrow else DEFAULT_THREADS))
     torch.manual_seed(session.seed)
     return Compute(device, precision, torch.get_num_threads())
+
+
+def planned(make: Callable[[Compute], T], compute: Compute) -> T:
+    """What `make` builds, as shapes without numbers: the largest sizes are planned in no time."""
+    nowhere = torch.device("meta")
+    with nowhere:
+        return make(replace(compute, device=nowhere))
 
 
 def generator(compute: Compute, seed: int, *position: int) -> torch.Generator:

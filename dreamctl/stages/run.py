@@ -13,7 +13,7 @@ from dreamctl.core.metrics import Metrics
 from dreamctl.core.session import Session
 from dreamctl.replay.reader import Replay
 from dreamctl.stages.collect import new_writer
-from dreamctl.stages.compute import set_up
+from dreamctl.stages.compute import planned, set_up
 from dreamctl.stages.environments import environments
 from dreamctl.stages.evaluate import EvalResult, choice_seeds, evaluate, play, scores
 from dreamctl.stages.experiment import SECTIONS, Resolved, RunConfig, check_same_section, gone_on, recorded
@@ -121,7 +121,7 @@ def plan(resolved: Resolved, out: Path, session: Session) -> Plan:
     check_output(out, session)
     experiment, compute = resolved.experiment, set_up(session, resolved.experiment.world_model)
     with environments(experiment.env, frames=False, lanes=1) as (_, _, spec):
-        learner = new_learner(experiment, spec, compute)
+        learner = planned(lambda nowhere: new_learner(experiment, spec, nowhere), compute)
     config = experiment.run
     _check_steps(config)
     ratio = config.train_ratio / (experiment.replay.batch_size * experiment.replay.batch_length)

@@ -8,8 +8,8 @@ from dreamctl.core.checkpoint import Checkpoint
 from dreamctl.core.session import Session
 from dreamctl.replay.reader import Replay, open_replay
 from dreamctl.replay.sampler import WindowSampler
-from dreamctl.stages.agent import check_task, load_optimizer, load_weights, new_world_model
-from dreamctl.stages.compute import set_up
+from dreamctl.stages.agent import check_task, check_weights, load_optimizer, load_weights, new_world_model
+from dreamctl.stages.compute import planned, set_up
 from dreamctl.stages.experiment import Experiment, Resolved
 from dreamctl.stages.learner import Learner
 from dreamctl.stages.plan import Plan
@@ -67,11 +67,12 @@ def plan(resolved: Resolved, replays: Sequence[Path], out: Path, init: Path | No
     kept, held = replay.split(experiment.train_wm.holdout)
     WindowSampler(kept, experiment.replay, session.seed).check()
     compute = set_up(session, experiment.world_model)
-    learner = Learner(new_world_model(experiment, replay.spec, compute), None, experiment.optimizer)
+    model = planned(lambda nowhere: new_world_model(experiment, replay.spec, nowhere), compute)
+    learner = Learner(model, None, experiment.optimizer)
     if init is not None:
         start = Checkpoint.load(init)
         check_task(start.spec, init, replay.spec, replay.name)
-        load_weights(learner.world_model, start.weights["world_model"], init)
+        check_weights(learner.world_model, start.weights["world_model"], init)
     return training_plan(learner, replay, experiment.train_wm.updates, out, compute) + {"held out": f"{len(held.episodes())} episodes"}
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 import dreamctl.stages.run as stage
 from dreamctl.core.checkpoint import Checkpoint
-from dreamctl.core.config import Layer
+from dreamctl.core.config import Layer, preset_layers
 from dreamctl.core.errors import InputError, Interrupted, StoppedEarly, TrainingDiverged, UsageError
 from dreamctl.core.session import Session, Stop
 from dreamctl.replay.reader import open_replay
@@ -280,6 +280,15 @@ def test_random_steps_come_first_and_then_the_agent(whole: Path, monkeypatch: py
     rows = open_replay([whole / "replay"])
     resets = int(np.concatenate([stream.columns["is_first"][:first_agent] for stream in rows.streams]).sum())
     assert first_agent - resets == PREFILL
+
+
+def test_the_largest_size_is_planned_as_shapes_without_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    learners = []
+    told = stage.training_plan
+    monkeypatch.setattr(stage, "training_plan", lambda learner, *rest: (learners.append(learner), told(learner, *rest))[1])
+    largest = resolve([*preset_layers("size400m"), Layer("test", {"env": {"task": "CartPole-v1"}})])
+    plan(largest, tmp_path / "run", Session())
+    assert all(parameter.is_meta for parameter in learners[0].parameters)
 
 
 def test_a_plan_tells_the_updates_and_writes_nothing(tmp_path: Path) -> None:
