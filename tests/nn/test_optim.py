@@ -93,17 +93,21 @@ def test_without_warmup_the_first_update_is_the_sign_of_the_gradient() -> None:
         torch.testing.assert_close(parameter - old, -0.01 * parameter.grad.sign())
 
 
-def test_warmup_rises_with_the_updates_behind() -> None:
-    """A constant gradient moves a parameter by the learning rate, whatever its size."""
+def moves_of(kind: LaProp) -> list[float]:
+    """How far each of six updates moves a parameter: under a constant gradient by the learning rate, whatever the gradient's size."""
     point = nn.Parameter(torch.tensor([100.0]).double())
-    optimizer = LaProp(learning_rate=1.0, warmup=4).optimizer({"all": [point]})
+    optimizer = kind.optimizer({"all": [point]})
     moves = []
     for _ in range(6):
         before = point.item()
         point.grad = torch.tensor([0.5]).double()
         optimizer.step()
         moves.append(before - point.item())
-    assert moves == pytest.approx([0, 0.25, 0.5, 0.75, 1.0, 1.0])
+    return moves
+
+
+def test_warmup_rises_with_the_updates_behind() -> None:
+    assert moves_of(LaProp(learning_rate=1.0, warmup=4)) == pytest.approx([0, 0.25, 0.5, 0.75, 1.0, 1.0])
 
 
 def test_updates_do_not_depend_on_the_scale_of_the_gradient_while_nothing_is_clipped() -> None:
@@ -183,15 +187,7 @@ def test_schedules_by_hand() -> None:
 
 
 def test_a_schedule_begins_after_the_warmup() -> None:
-    point = nn.Parameter(torch.tensor([100.0]).double())
-    optimizer = LaProp(learning_rate=1.0, warmup=2, schedule=Linear(2, 0.0)).optimizer({"all": [point]})
-    moves = []
-    for _ in range(6):
-        before = point.item()
-        point.grad = torch.tensor([0.5]).double()
-        optimizer.step()
-        moves.append(before - point.item())
-    assert moves == pytest.approx([0, 0.5, 1.0, 0.5, 0, 0])
+    assert moves_of(LaProp(learning_rate=1.0, warmup=2, schedule=Linear(2, 0.0))) == pytest.approx([0, 0.5, 1.0, 0.5, 0, 0])
 
 
 def test_adam_by_hand() -> None:
