@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from dreamctl.nn.blocks import DEFAULT_STYLE, MLP, Linear
+from dreamctl.nn.distributions import full_precision
 from dreamctl.nn.style import LayerStyle
 
 
@@ -19,9 +20,13 @@ class Head(nn.Module):
         self.out = nn.ModuleList(Linear(units if layers else features, size, scale) for size in sizes)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Raw numbers, to be read by a kind's `distribution`."""
-        hidden = self.mlp(features)
-        return torch.cat([out(hidden) for out in self.out], -1) if len(self.out) > 1 else self.out[0](hidden)
+        """Raw numbers, to be read by a kind's `distribution`; the last layer is not rounded under autocast.
+
+        While the outermost bins of a young critic still carry weight, a rounded logit turns its gradient.
+        """
+        hidden = full_precision(self.mlp(features))
+        with torch.autocast(hidden.device.type, enabled=False):
+            return torch.cat([out(hidden) for out in self.out], -1) if len(self.out) > 1 else self.out[0](hidden)
 
 
 class NoHead(nn.Module):

@@ -22,6 +22,7 @@ from dreamctl.core.session import Session
 from dreamctl.core.tensors import Batch, LatentState
 from dreamctl.nn.convolutions import PooledConvolutions
 from dreamctl.nn.distributions import inverse_cdf, one_hot
+from dreamctl.nn.heads import Head
 from dreamctl.nn.optim import LaProp
 from dreamctl.stages import compute
 from dreamctl.stages.collect import collect
@@ -186,10 +187,11 @@ def test_casts_made_in_a_dream_without_gradients_do_not_outlive_it(monkeypatch: 
     assert order[:2] == ["clear", "losses"]
 
 
-def test_the_direction_is_the_same_after_twenty_updates() -> None:
+@pytest.mark.parametrize("updates", [10, 20])
+def test_the_direction_is_the_same_after_updates(updates: int) -> None:
     made = learner(DISCRETE, VECTOR)
     rows = cast(batch(made.world_model, B, T), torch.float32)
-    for number in range(20):
+    for number in range(updates):
         made.update(rows, made.world_model.rssm.initial(B, rows.reward), made.noise(B, T, torch.Generator().manual_seed(number)))
     scaler, choices = made.actor_critic.return_scaler.state_dict(), Choices()
     before = {name: value.clone() for name, value in scaler.items()}
@@ -221,7 +223,20 @@ class Dtypes(TorchFunctionMode):
 # What must not be rounded: distributions and their samples, returns and their scale, two-hot, labels, reconstructions, norms.
 PRECISE = ["softmax", "log_softmax", "log", "cumsum", "sort", "addcmul", "gather", "bucketize", "cumprod", "square", "rms_norm"]
 PRECISE += ["binary_cross_entropy_with_logits"]
-ROUNDED = ["linear", "addmm", "baddbmm"]
+ROUNDED = ["addmm", "baddbmm"]
+
+
+def test_a_head_rounds_its_blocks_and_not_its_last_layer() -> None:
+    head = Head(8, 3, 2, layers=2, units=16)
+    dense, last = [], []
+    for block in head.mlp:
+        block.linear.register_forward_hook(lambda _module, _given, result: dense.append(result.dtype))
+    for out in head.out:
+        out.register_forward_hook(lambda _module, given, result: last.extend((given[0].dtype, result.dtype)))
+    with HALF.autocast():
+        head(torch.ones(4, 8))
+    assert dense == [torch.bfloat16] * 2
+    assert last == [torch.float32] * 4
 
 
 @SEEN
