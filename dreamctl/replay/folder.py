@@ -15,6 +15,23 @@ def shard_paths(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.h5") if not path.name.startswith("."))
 
 
+def shard_files(path: Path) -> list[Path]:
+    """The shards that a path given for reading names: itself, or those in the folder.
+
+    Raises:
+        InputError: the folder holds none, or the path is a file that was never finished.
+    """
+    if not path.is_dir():
+        parts = parts_folder(path)
+        if not path.exists() and parts.is_dir():
+            raise InputError(f"{path}: was never finished; finish it with --resume, or read {parts}")
+        return [path]
+    found = shard_paths(path)
+    if not found:
+        raise InputError(f"{path}: holds no shards (*.h5); collect some with `dreamctl collect`")
+    return found
+
+
 def parts_folder(path: Path) -> Path:
     """Where the shards of a single file lie while it is being collected."""
     return path.with_name(f"{path.name}.parts")

@@ -10,7 +10,7 @@ import numpy as np
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array, Episode, Row, TaskSpec
 from dreamctl.core.spaces import spec_difference
-from dreamctl.replay.folder import parts_folder, shard_paths
+from dreamctl.replay.folder import shard_files
 from dreamctl.replay.format import FLAGS, Kind
 from dreamctl.replay.join import join_shards
 from dreamctl.replay.shard import Shard, read_columns, read_shard
@@ -206,7 +206,7 @@ def open_replay(paths: Sequence[Path]) -> Replay:
     shards: list[Shard] = []
     streams: list[Stream] = []
     for path in paths:
-        found = [read_shard(file) for file in _files(path)]
+        found = [read_shard(file) for file in shard_files(path)]
         _check_together([*shards[:1], *found])
         names = sorted({shard.header.stream for shard in found})
         streams += [join_shards([shard for shard in found if shard.header.stream == name], path) for name in names]
@@ -227,18 +227,6 @@ def open_replay(paths: Sequence[Path]) -> Replay:
 def held_out(key: str, share: float) -> bool:
     """Whether an episode belongs to the held-out share: a property of its key alone."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) < share * 2**64
-
-
-def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        parts = parts_folder(path)
-        if not path.exists() and parts.is_dir():
-            raise InputError(f"{path}: was never finished; finish it with --resume, or read {parts}")
-        return [path]
-    found = shard_paths(path)
-    if not found:
-        raise InputError(f"{path}: holds no shards (*.h5); collect some with `dreamctl collect`")
-    return found
 
 
 def _check_together(shards: Sequence[Shard]) -> None:

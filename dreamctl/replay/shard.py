@@ -54,7 +54,7 @@ def read_header(path: Path) -> Header:
     Raises:
         InputError: not a sealed shard of a version that is known.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         return _header(path, file)
 
 
@@ -65,7 +65,7 @@ def read_shard(path: Path) -> Shard:
         InputError: the file is not a sealed shard, or what it holds contradicts itself.
     """
     try:
-        with _opened(path) as file:
+        with opened(path) as file:
             header = _header(path, file)
             rows, _, datasets = check.layout(path, file, header.fields, path.stat().st_size)
             images = {f"observation/{name}" for name, space in header.spec.observation.items() if is_image(space)}
@@ -86,13 +86,13 @@ def read_columns(path: Path, names: Sequence[str], first: int, rows: int) -> dic
         InputError: they cannot be read.
     """
     try:
-        with _opened(path) as file:
+        with opened(path) as file:
             return {name: file[f"/steps/{name}"][first : first + rows] for name in names}
     except (OSError, KeyError, RuntimeError) as error:
         raise InputError(f"{path}: damaged ({_first_line(error)}); {MEND}") from error
 
 
-def _opened(path: Path) -> h5py.File:
+def opened(path: Path) -> h5py.File:
     """The HDF5 file, read-only.
 
     Raises:
@@ -119,9 +119,9 @@ def _opened(path: Path) -> h5py.File:
 def _header(path: Path, file: h5py.File) -> Header:
     """The root attributes, once format and version are known ones."""
     try:
-        if "format" not in file.attrs or _text(file, "format") != FORMAT:
+        if "format" not in file.attrs or text_attribute(file, "format") != FORMAT:
             raise InputError(f"{path}: HDF5, but not a {FORMAT} file; a replay is needed here (written by `dreamctl collect`)")
-        found, known = _text(file, "format_version"), VERSION.split(".")[0]
+        found, known = text_attribute(file, "format_version"), VERSION.split(".")[0]
         if found.split(".")[0] != known:
             raise InputError(f"{path}: format version {found}, this dreamctl reads {known}.x; upgrade dreamctl")
         return _believed(path, file)
@@ -133,18 +133,18 @@ def _header(path: Path, file: h5py.File) -> Header:
 
 def _believed(path: Path, file: h5py.File) -> Header:
     """The header of a file of the right format and version."""
-    state, kind, alignment, schema = (_text(file, name) for name in ("state", "kind", "alignment", "schema"))
+    state, kind, alignment, schema = (text_attribute(file, name) for name in ("state", "kind", "alignment", "schema"))
     if state != "sealed":
         raise InputError(f"{path}: state is {state!r}, wanted 'sealed'; wait until its collector has ended")
     if kind not in get_args(Kind) or alignment != ALIGNMENT:
         raise InputError(f"{path}: kind {kind!r} and alignment {alignment!r} are not known; upgrade dreamctl")
-    if _text(file, "schema_id") != schema_id(schema):
+    if text_attribute(file, "schema_id") != schema_id(schema):
         raise InputError(f"{path}: the schema is not the one its schema_id names; {MEND}")
-    spec, fields = spec_from_json(_text(file, "task_spec")), schema_from_json(schema)
+    spec, fields = spec_from_json(text_attribute(file, "task_spec")), schema_from_json(schema)
     _check_schema(path, spec, kind, fields)
     numbers = (int(file.attrs["seq"]), int(file.attrs["first_row"]))
-    parts = _text(file, "parts_sha256") if "parts_sha256" in file.attrs else ""
-    return Header(spec, kind, _text(file, "stream"), *numbers, tuple(fields), _text(file, "sealed_sha256"), parts)  # type: ignore[arg-type]
+    parts = text_attribute(file, "parts_sha256") if "parts_sha256" in file.attrs else ""
+    return Header(spec, kind, text_attribute(file, "stream"), *numbers, tuple(fields), text_attribute(file, "sealed_sha256"), parts)  # type: ignore[arg-type]
 
 
 def _check_schema(path: Path, spec: TaskSpec, kind: str, fields: Sequence[Field]) -> None:
@@ -158,7 +158,7 @@ def _check_schema(path: Path, spec: TaskSpec, kind: str, fields: Sequence[Field]
             raise InputError(f"{path}: {wanted.path} is {shown}, wanted {wanted.dtype} {wanted.shape}; {MEND}")
 
 
-def _text(file: h5py.File, name: str) -> str:
+def text_attribute(file: h5py.File, name: str) -> str:
     """A text attribute, or the dataset under /meta that holds a long one."""
     value = file.attrs.get(name)
     if value is None:
