@@ -28,7 +28,7 @@ class ReplayWriter:
         spec: the task.
         lanes: how many environments give rows; each lane is a stream of its own.
         seed, policy, command, gym_spec: recorded.
-        seal_steps, shard_mb: a lane's shard is sealed when it holds so many rows or megabytes, whichever comes first.
+        shard_rows, shard_mb: a lane's shard is sealed when it holds so many rows or megabytes, whichever comes first.
         append: whether to go on where there are rows already; one file is then made anew of the old rows and the new ones.
 
     Raises:
@@ -45,7 +45,7 @@ class ReplayWriter:
         lanes: int,
         seed: int,
         policy: str | Mapping[str, object] = "random",
-        seal_steps: int = 256,
+        shard_rows: int = 256,
         shard_mb: int = 32,
         command: Sequence[str] = (),
         gym_spec: str = "",
@@ -53,7 +53,7 @@ class ReplayWriter:
     ) -> None:
         self.path = path
         self._origin = Origin(spec, "env", seed, policy, tuple(command), gym_spec)
-        self._limits = (seal_steps, shard_mb << 20)
+        self._limits = (shard_rows, shard_mb << 20)
         self._fields: list[Field] = []
         self._lanes = [Lane() for _ in range(lanes)]
         self._full_at = 0

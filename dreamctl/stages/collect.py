@@ -111,7 +111,7 @@ def new_writer(
         lanes=envs.num_envs,
         seed=session.seed,
         policy=policy,
-        seal_steps=config.seal_steps,
+        shard_rows=config.seal_steps,
         shard_mb=config.shard_mb,
         command=session.command,
         gym_spec=gym_spec(envs),

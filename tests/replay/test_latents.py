@@ -17,7 +17,7 @@ D, Z = 3, 2
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return write(tmp_path / "replay", stream_rows([6, 5, 7, 9, 4]), seal_steps=8)
+    return write(tmp_path / "replay", stream_rows([6, 5, 7, 9, 4]), shard_rows=8)
 
 
 def indices(*values: int) -> np.ndarray:
@@ -228,7 +228,7 @@ def test_a_folder_that_cannot_be_written_costs_one_note(folder: Path, monkeypatc
 def test_rows_of_another_collection_of_the_same_name_are_not_taken(folder: Path, tmp_path: Path) -> None:
     replay = open_replay([folder])
     side(kept(replay))[0].write()
-    other = open_replay([write(tmp_path / "other", stream_rows([7, 5, 7, 9, 4]), seal_steps=8)])
+    other = open_replay([write(tmp_path / "other", stream_rows([7, 5, 7, 9, 4]), shard_rows=8)])
     assert other.streams[0].name == replay.streams[0].name
     (tmp_path / "other" / ".latents-abc").write_bytes((folder / ".latents-abc").read_bytes())
     files, notes = side(LatentStore((D, Z)))

@@ -160,7 +160,7 @@ def test_dreams_are_drawn_only_when_allowed(tmp_path: Path) -> None:
 
 
 def test_windows_join_segments_across_shards(tmp_path: Path) -> None:
-    replay = open_replay([write(tmp_path / "replay", stream_rows([20]), seal_steps=5)])
+    replay = open_replay([write(tmp_path / "replay", stream_rows([20]), shard_rows=5)])
     windows = WindowSampler(replay, CONFIG, seed=0).sample(0)
     assert (np.diff(windows.observation["observation"][..., 2], axis=1) == 1).all()
     assert set(windows.row) == set(range(13))

@@ -27,10 +27,10 @@ def same(one: Episode, two: Episode) -> bool:
     return all(alike) and all(np.array_equal(column, two.observation[name]) for name, column in one.observation.items())
 
 
-@pytest.mark.parametrize("seal_steps", [2, 3, 7, 256])
-def test_episodes_come_back_however_they_were_cut_into_shards(tmp_path: Path, seal_steps: int) -> None:
+@pytest.mark.parametrize("shard_rows", [2, 3, 7, 256])
+def test_episodes_come_back_however_they_were_cut_into_shards(tmp_path: Path, shard_rows: int) -> None:
     lengths = [5, 2, 9, 4]
-    replay = open_replay([write(tmp_path / "replay", stream_rows(lengths), seal_steps=seal_steps)])
+    replay = open_replay([write(tmp_path / "replay", stream_rows(lengths), shard_rows=shard_rows)])
     infos = replay.episodes()
     assert [info.length for info in infos] == lengths
     assert [info.id for info in infos] == [0, 1, 2, 3]
@@ -42,7 +42,7 @@ def test_episodes_come_back_however_they_were_cut_into_shards(tmp_path: Path, se
 
 
 def test_a_shard_ends_inside_an_episode_and_the_next_goes_on_with_its_next_segment(tmp_path: Path) -> None:
-    folder = write(tmp_path / "replay", episode_rows(0, 10), seal_steps=4)
+    folder = write(tmp_path / "replay", episode_rows(0, 10), shard_rows=4)
     tables = []
     for path in sorted(folder.glob("*.h5")):
         with h5py.File(path) as file:
@@ -54,7 +54,7 @@ def test_a_shard_ends_inside_an_episode_and_the_next_goes_on_with_its_next_segme
 
 def test_each_lane_is_a_stream_of_its_own(tmp_path: Path) -> None:
     rows = [row for pair in zip(stream_rows([4, 4], 0), stream_rows([8], 1), strict=True) for row in pair]
-    replay = open_replay([write(tmp_path / "replay", rows, lanes=2, seal_steps=3)])
+    replay = open_replay([write(tmp_path / "replay", rows, lanes=2, shard_rows=3)])
     assert [stream.name[-3:] for stream in replay.streams] == ["-e0", "-e1"]
     assert [info.length for info in replay.episodes()] == [4, 4, 8]
     assert replay.env_steps == 3 + 3 + 7
@@ -76,7 +76,7 @@ def test_an_episode_cut_by_the_next_one_is_incomplete_too(tmp_path: Path) -> Non
 
 
 def test_an_episode_cut_by_a_kill_is_read_as_cut(tmp_path: Path) -> None:
-    writer = ReplayWriter(tmp_path / "replay", SPEC, lanes=1, seed=0, seal_steps=4)
+    writer = ReplayWriter(tmp_path / "replay", SPEC, lanes=1, seed=0, shard_rows=4)
     for row in episode_rows(0, 7):
         writer.add(row)
     replay = open_replay([tmp_path / "replay"])
@@ -100,7 +100,7 @@ def test_a_writer_without_rows_leaves_no_file(tmp_path: Path) -> None:
 
 def test_extra_columns_are_read_when_asked_for_across_segments(tmp_path: Path) -> None:
     frames = np.arange(9 * 4 * 6 * 3, dtype=np.uint8).reshape(9, 4, 6, 3)
-    replay = open_replay([write(tmp_path / "replay", episode_rows(0, 9, extra={"frame": frames}), seal_steps=4)])
+    replay = open_replay([write(tmp_path / "replay", episode_rows(0, 9, extra={"frame": frames}), shard_rows=4)])
     assert replay.extra_names == ("frame",)
     assert "extra/frame" not in replay.streams[0].columns
     info = replay.episodes()[0]
@@ -113,7 +113,7 @@ def test_extra_columns_are_read_when_asked_for_across_segments(tmp_path: Path) -
 def test_one_file_holds_all_lanes_joined_and_leaves_no_parts(tmp_path: Path) -> None:
     frames = np.arange(8 * 2 * 2 * 3, dtype=np.uint8).reshape(8, 2, 2, 3)
     lanes = [episode_rows(lane, 8, lane=lane, extra={"frame": frames + lane}, ended=lane == 0) for lane in range(2)]
-    path = write(tmp_path / "one.h5", [row for pair in zip(*lanes, strict=True) for row in pair], lanes=2, seal_steps=3)
+    path = write(tmp_path / "one.h5", [row for pair in zip(*lanes, strict=True) for row in pair], lanes=2, shard_rows=3)
     replay = open_replay([path])
     assert [file.name for file in tmp_path.iterdir()] == ["one.h5"]
     assert len(replay.streams) == 1
@@ -234,7 +234,7 @@ def test_a_full_disk_is_one_line_and_sealed_rows_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, break_disk: Callable[[pytest.MonkeyPatch], None], name: str
 ) -> None:
     def collect() -> None:
-        with ReplayWriter(tmp_path / name, SPEC, lanes=2, seed=0, seal_steps=4) as writer:
+        with ReplayWriter(tmp_path / name, SPEC, lanes=2, seed=0, shard_rows=4) as writer:
             for row in stream_rows([4, 4, 6]):
                 if row.observation["observation"].tolist() == [0, 2, 3]:
                     break_disk(monkeypatch)

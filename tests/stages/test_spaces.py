@@ -50,7 +50,7 @@ def collected(path: Path, task: str) -> list[list[Happened]]:
     envs = make_envs(AnySuite(LIMIT), task, 2, vectorize="sync")
     spec = task_spec(AnySuite(LIMIT), task, envs)
     driver = Driver(envs, spec, RandomPolicy(spec, 0))
-    with ReplayWriter(path, spec, lanes=2, seed=0, seal_steps=7) as writer:
+    with ReplayWriter(path, spec, lanes=2, seed=0, shard_rows=7) as writer:
         for _ in range(STEPS):
             for row in driver.step():
                 writer.add(row)
