@@ -39,6 +39,7 @@ VERSION = "1.0"
 ALIGNMENT = "obs_t,reward_t,flags_t,action_t"
 LIBVER = ("v110", "v110")
 CHUNK_LIMIT = 16 << 20
+SMALL_ROW = 256  # bytes; smaller rows are kept in memory
 FLAGS = ("is_first", "terminated", "truncated")
 
 
@@ -65,6 +66,11 @@ class Field:
     def row_bytes(self) -> int:
         """Bytes of one row."""
         return int(np.dtype(self.dtype).itemsize * np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def big(self) -> bool:
+        """Whether its rows stay where they lie and are read when asked for; the others are kept in memory."""
+        return self.role in ("observation", "extra", "truth") and self.row_bytes > SMALL_ROW
 
     def chunk_rows(self, rows: int) -> int:
         """Rows of one chunk of a dataset of `rows` rows."""

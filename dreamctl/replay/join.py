@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from dreamctl.core.errors import InputError
+from dreamctl.replay.columns import MemoryRows
 from dreamctl.replay.format import parted
 from dreamctl.replay.shard import Shard, read_columns
-from dreamctl.replay.stream import EpisodeInfo, Span, Stream, row_dtype
+from dreamctl.replay.sources import check_finite
+from dreamctl.replay.stream import EpisodeInfo, Span, Stream, big_columns, row_dtype
 
 
 def join_shards(shards: Sequence[Shard], place: Path | None = None) -> Stream:
@@ -32,16 +34,18 @@ def join_shards(shards: Sequence[Shard], place: Path | None = None) -> Stream:
     episodes = _episodes(ordered)
     rows = np.zeros(sum(shard.rows for shard in ordered), row_dtype(ordered[0].header.spec))
     columns = {name: rows[name] for name in rows.dtype.names or () if name != "action"} | parted(rows["action"])
+    big = big_columns(ordered[0].header.spec)
     offset = 0
     for shard in ordered:
-        # What the shard left on disk is read now, so that images are never in memory twice.
-        pieces = {**shard.steps, **read_columns(shard.path, [name for name in columns if name not in shard.steps], 0, shard.rows)}
         for name, column in columns.items():
-            column[offset : offset + shard.rows] = pieces[name]
+            column[offset : offset + shard.rows] = shard.steps[name]
+        for name, found in read_columns(shard.path, list(big), 0, shard.rows).items():
+            check_finite(shard.path, f"/steps/{name}", 0, found)
+            big[name].extend(MemoryRows(found), shard.rows)
         offset += shard.rows
     # Nobody saw what the last action of a cut episode did: it is the zero that no one takes, as everywhere.
     rows["action"][[info.start + info.length - 1 for info in episodes if not info.complete]] = 0
-    return Stream(ordered[0].header.stream, rows, episodes, place=place, first_row=ordered[0].header.first_row)
+    return Stream(ordered[0].header.stream, rows, episodes, big=big, place=place, first_row=ordered[0].header.first_row)
 
 
 def _episodes(shards: Sequence[Shard]) -> list[EpisodeInfo]:

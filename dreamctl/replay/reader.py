@@ -14,7 +14,7 @@ from dreamctl.replay.folder import shard_files
 from dreamctl.replay.format import FLAGS, Kind
 from dreamctl.replay.join import join_shards
 from dreamctl.replay.shard import Shard, read_columns, read_shard
-from dreamctl.replay.stream import EpisodeInfo, Stream, row_dtype
+from dreamctl.replay.stream import EpisodeInfo, Stream
 from dreamctl.replay.summary import KeySummary, ReplaySummary, summarise
 
 
@@ -120,8 +120,8 @@ class Replay:
         Raises:
             InputError: a file has no such column, or cannot be read.
         """
-        rows = self._streams[info.stream].rows[info.start : info.start + info.length]
-        columns = {name: np.array(rows[name]) for name in rows.dtype.names or ()}
+        stream = self._streams[info.stream]
+        columns = {name: np.array(stream.column(name, info.start, info.length)) for name in (*stream.columns, *stream.big)}
         facts = self._truth(info) if truth else {}
         valid = facts.pop("truth_valid", None)
         return Episode(
@@ -157,17 +157,16 @@ class Replay:
         """
         if share <= 0:
             return self, self._view([])
-        dtype = row_dtype(self.spec)
         kept: list[Stream] = []
         held: list[tuple[Stream, EpisodeInfo]] = []
         for stream in self._streams:
             pieces = [(stream, info) for info in stream.episodes(0) if info.length > 1]
             held += [piece for piece in pieces if held_out(piece[1].key, share)]
             rest = [piece for piece in pieces if not held_out(piece[1].key, share)]
-            kept += [Stream.gathered(stream.name, len(kept), rest, dtype)] if rest else []
+            kept += [Stream.gathered(stream.name, len(kept), rest, self.spec)] if rest else []
         if not kept:
             return self, self._view([])
-        return self._view(kept), self._view([Stream.gathered("holdout", 0, held, dtype)] if held else [])
+        return self._view(kept), self._view([Stream.gathered("holdout", 0, held, self.spec)] if held else [])
 
     def _view(self, streams: Sequence[Stream]) -> "Replay":
         return Replay(self.spec, streams, kind=self.kind, files=self.files, paths=self.paths, extras=self._extras)
@@ -176,7 +175,7 @@ class Replay:
         """The stream that a lane's rows are added to."""
         if lane not in self._lanes:
             collector, place = self._writer
-            self._lanes[lane] = Stream(f"{collector}-e{lane}", np.zeros(0, row_dtype(self.spec)), place=place)
+            self._lanes[lane] = Stream.empty(f"{collector}-e{lane}", self.spec, place)
             self._streams.append(self._lanes[lane])
         return self._lanes[lane]
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamctl.core.errors import InputError
-from dreamctl.core.experience import Windows
+from dreamctl.core.experience import Array, Windows
 from dreamctl.core.limits import Count, Within
 from dreamctl.replay.reader import Replay
 from dreamctl.replay.starts import Start, Zero, shift_actions
@@ -184,6 +184,7 @@ class WindowSampler:
             piece = bytes_of[s][r : r + length + 1]
             raw[i, : len(piece)] = piece
         column = {name: np.ascontiguousarray(batch[name][:, :length]) for name in batch.dtype.names or ()}
+        column |= self._big(stream, row)
         is_first = column["is_first"].copy()
         is_first[:, 0] |= self._config.start.anew
         return Windows(
@@ -197,3 +198,13 @@ class WindowSampler:
             stream=stream,
             row=row,
         )
+
+    def _big(self, stream: NDArray[np.int64], row: NDArray[np.int64]) -> dict[str, Array]:
+        """The big columns of the windows that begin at these rows of these streams, each row copied once."""
+        streams = self._replay.streams
+        shape = (len(row), self._config.window)
+        found = {name: np.empty((*shape, *column.shape), column.dtype) for name, column in streams[0].big.items()}
+        for i, (s, r) in enumerate(zip(stream.tolist(), row.tolist(), strict=True)):
+            for name, out in found.items():
+                streams[s].big[name].read(r, out[i])
+        return found

@@ -11,7 +11,7 @@ import numpy as np
 
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array, TaskSpec
-from dreamctl.core.spaces import is_image, spec_from_json
+from dreamctl.core.spaces import spec_from_json
 from dreamctl.replay import check
 from dreamctl.replay.format import ALIGNMENT, FORMAT, VERSION, Field, Kind, episode_fields, schema_from_json, schema_id, step_fields
 
@@ -37,7 +37,7 @@ class Shard:
     """One validated shard.
 
     Attributes:
-        steps: the columns that every replay of the task has, by name, (rows, ...); images stay on disk, any bytes are some image.
+        steps: the columns that every replay of the task has, by name, (rows, ...); big ones stay on disk.
         episodes: the episode table, by name, (episodes,).
     """
 
@@ -68,8 +68,7 @@ def read_shard(path: Path) -> Shard:
         with opened(path) as file:
             header = _header(path, file)
             rows, _, datasets = check.layout(path, file, header.fields, path.stat().st_size)
-            images = {f"observation/{name}" for name, space in header.spec.observation.items() if is_image(space)}
-            wanted = {field.path for field in step_fields(header.spec) if field.name not in images}
+            wanted = {field.path for field in step_fields(header.spec) if not field.big}
             steps = {field.name: datasets[field.path][:] for field in header.fields if field.path in wanted}
             table = {field.name: datasets[field.path][:] for field in header.fields if field.per_episode}
     except (OSError, KeyError, RuntimeError) as error:

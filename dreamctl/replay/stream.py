@@ -1,9 +1,9 @@
-"""Rows in memory: one stream is the rows of one lane, episodes back to back, and it may grow."""
+"""The rows of one lane, episodes back to back: small columns in memory, big ones wherever they lie; a stream may grow."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, zip_longest
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dreamctl.core.codec import ActionCodec
 from dreamctl.core.experience import Array, Row, TaskSpec
+from dreamctl.replay.columns import Column
 from dreamctl.replay.format import step_fields
 
 
@@ -56,37 +57,64 @@ class EpisodeInfo:
     spans: tuple[Span, ...] = ()
 
 
+class Begun(NamedTuple):
+    """Where an episode that was appended in memory begins: its row, its number in the stream, its seed."""
+
+    row: int
+    number: int
+    seed: int
+
+
 def row_dtype(spec: TaskSpec) -> np.dtype[np.void]:
-    """One row of the columns that every replay of the task has, as one structured value; a nested action is a field of fields."""
+    """One row of the small columns that every replay of the task has, as one structured value; a nested action is a field of fields."""
     codec = ActionCodec(spec.action)
-    columns = [(field.name, field.dtype, field.shape) for field in step_fields(spec) if field.role != "action"]
+    columns = [(field.name, field.dtype, field.shape) for field in step_fields(spec) if field.role != "action" and not field.big]
     return np.dtype([*columns, ("action", codec.dtype, codec.shape)], align=True)
+
+
+def big_columns(spec: TaskSpec) -> dict[str, Column]:
+    """The big columns that every replay of the task has, by name, without rows."""
+    return {field.name: Column(np.dtype(field.dtype), field.shape) for field in step_fields(spec) if field.big}
 
 
 class Stream:
     """The rows of one lane as one sequence.
 
-    Row by row the columns lie side by side, so that a window is one copy however many keys there are.
+    Row by row the small columns lie side by side, so that a window of them is one copy however many keys there are.
 
     Args:
         name: unique for a collector and its lane.
         rows: a structured array of `row_dtype`.
         episodes: its episodes; those of rows that are appended later are found by their flags.
+        big: the big columns by name, as long as `rows`.
         place: the folder or file that was named and that its rows lie in, None where they are in memory only.
         first_row: rows of this stream before these, whose shards are gone.
     """
 
     def __init__(
-        self, name: str, rows: NDArray[np.void], episodes: Sequence[EpisodeInfo] = (), *, place: Path | None = None, first_row: int = 0
+        self,
+        name: str,
+        rows: NDArray[np.void],
+        episodes: Sequence[EpisodeInfo] = (),
+        *,
+        big: Mapping[str, Column] | None = None,
+        place: Path | None = None,
+        first_row: int = 0,
     ) -> None:
         self.name, self.place, self.first_row = name, place, first_row
+        self.big: Mapping[str, Column] = big or {}
         self._pieces: list[tuple[int, Stream, int, int]] = []
         self._buffer = rows
         self._length = len(rows)
         self._episodes = tuple(episodes)
-        self._stored = len(rows)
-        self._seeds: dict[int, int] = {}
+        self._begun: list[Begun] = []
+        self._numbered = len(self._episodes)
         self._fields = _fields_of(rows)
+
+    @classmethod
+    def empty(cls, name: str, spec: TaskSpec, place: Path | None = None) -> Self:
+        """A stream without rows that `append` fills."""
+        return cls(name, np.zeros(0, row_dtype(spec)), big=big_columns(spec), place=place)
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -94,17 +122,32 @@ class Stream:
 
     def __repr__(self) -> str:
         shapes = {name: column.shape for name, column in self.columns.items()}
+        shapes |= {name: (len(self), *column.shape) for name, column in self.big.items()}
         return f"Stream({self.name}, rows={len(self)}, {shapes})"
 
     @property
     def rows(self) -> NDArray[np.void]:
-        """The rows as one structured array (N,); a view that later appends do not change."""
+        """The small columns as one structured array (N,); a view that later appends do not change."""
         return self._buffer[: self._length]
 
     @property
     def columns(self) -> Mapping[str, Array]:
-        """The columns by name, (N, ...): observation/<key>, action, reward, is_first, terminated, truncated."""
+        """The small columns by name, (N, ...): observation/<key>, action, reward, is_first, terminated, truncated."""
         return {name: column[: self._length] for name, column in self._fields.items()}
+
+    def column(self, name: str, first: int = 0, rows: int | None = None) -> Array:
+        """Some rows of any column, to the end by default: a view of a small one, a copy of a big one.
+
+        Raises:
+            InputError: a big one cannot be read.
+        """
+        rows = len(self) - first if rows is None else rows
+        if name not in self.big:
+            return self._fields[name][first : first + rows]
+        column = self.big[name]
+        found = np.empty((rows, *column.shape), column.dtype)
+        column.read(first, found)
+        return found
 
     def append(self, row: Row) -> None:
         """One more row at the end; amortised, the buffer doubles."""
@@ -112,12 +155,29 @@ class Stream:
             self._grow()
         at, fields = self._length, self._fields
         for key, value in row.observation.items():
-            fields[f"observation/{key}"][at] = value
+            name = f"observation/{key}"
+            if name in self.big:
+                self.big[name].append(value)
+            else:
+                fields[name][at] = value
         for name in ("action", "reward", "is_first", "terminated", "truncated"):
             fields[name][at] = getattr(row, name)
         if row.is_first:
-            self._seeds[at] = row.seed
+            self._begun.append(Begun(at, self._numbered, row.seed))
+            self._numbered += 1
         self._length += 1
+
+    def drop(self, rows: int) -> None:
+        """The first rows go, and `first_row` grows by as many; an episode that began among them is what is left of it."""
+        self._buffer = self.rows[rows:].copy()
+        self._fields, self._length = _fields_of(self._buffer), len(self._buffer)
+        self.first_row += rows
+        for column in self.big.values():
+            column.drop(rows)
+        rewards = self._fields["reward"]
+        self._episodes = tuple(_cut(info, rows, rewards) for info in self._episodes if info.start + info.length > rows)
+        moved = [begun._replace(row=max(0, begun.row - rows)) for begun in self._begun]
+        self._begun = [begun for begun, after in zip_longest(moved, moved[1:]) if after is None or after.row > 0]
 
     def pieces(self, first: int, rows: int) -> Iterator[tuple["Stream", int, int]]:
         """Where rows first to first + rows were taken from: stream, first row there, number of rows; its own ones are its own."""
@@ -134,40 +194,54 @@ class Stream:
     def episodes(self, stream: int) -> list[EpisodeInfo]:
         """The episodes, those of one lone row included; `stream` is the index they are given."""
         found = [replace(info, stream=stream) for info in self._episodes]
-        is_first = self.columns["is_first"]
-        starts = self._stored + np.flatnonzero(is_first[self._stored :])
-        ends = np.append(starts, len(self))[1:]
-        for number, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
-            found.append(self._described(stream, len(self._episodes) + number, start, end))
-        return found
+        ends = [*(begun.row for begun in self._begun[1:]), len(self)]
+        begun_here = zip(self._begun, ends if self._begun else [], strict=True)
+        return found + [self._described(stream, begun, end) for begun, end in begun_here if begun.row < end]
 
     @classmethod
-    def gathered(cls, name: str, index: int, pieces: "Sequence[tuple[Stream, EpisodeInfo]]", dtype: np.dtype[np.void]) -> Self:
-        """A stream of its own made of whole episodes, one after another."""
+    def gathered(cls, name: str, index: int, pieces: "Sequence[tuple[Stream, EpisodeInfo]]", spec: TaskSpec) -> Self:
+        """A stream of its own made of whole episodes, one after another; big columns stay where they are."""
         infos: list[EpisodeInfo] = []
-        rows = [np.empty(0, dtype)]
+        rows = [np.empty(0, row_dtype(spec))]
+        big = big_columns(spec)
         origins: list[tuple[int, Stream, int, int]] = []
         start = 0
         for source, info in pieces:
             rows.append(source.rows[info.start : info.start + info.length])
+            for key, column in big.items():
+                column.extend(source.big[key], info.length, info.start)
             infos.append(replace(info, stream=index, start=start))
             origins.append((start, source, info.start, info.length))
             start += info.length
-        gathered = cls(name, np.concatenate(rows), infos)
+        gathered = cls(name, np.concatenate(rows), infos, big=big)
         gathered._pieces = origins
         return gathered
 
-    def _described(self, stream: int, number: int, start: int, end: int) -> EpisodeInfo:
+    def _described(self, stream: int, begun: Begun, end: int) -> EpisodeInfo:
+        start, number, seed = begun
         last = self.rows[end - 1]
         terminated, truncated = bool(last["terminated"]), bool(last["truncated"])
         total = float(self.columns["reward"][start:end].sum(dtype=np.float64))
-        seed, key = self._seeds[start], f"{self.name}/{number}"
+        key = f"{self.name}/{number}"
         return EpisodeInfo(stream, key, start, end - start, number, seed, 1, terminated or truncated, total, terminated, truncated)
 
     def _grow(self) -> None:
         larger = np.zeros(max(1024, 2 * len(self._buffer)), self._buffer.dtype)
         larger[: self._length] = self.rows
         self._buffer, self._fields = larger, _fields_of(larger)
+
+
+def _cut(info: EpisodeInfo, gone: int, rewards: Array) -> EpisodeInfo:
+    """An episode once `gone` rows in front of and maybe in it are gone; `rewards` are those that are left."""
+    if info.start >= gone:
+        return replace(info, start=info.start - gone)
+    missing, spans = gone - info.start, []
+    for path, first, rows in info.spans:
+        lost = min(rows, missing)
+        missing -= lost
+        spans += [Span(path, first + lost, rows - lost)] if lost < rows else []
+    length = info.start + info.length - gone
+    return replace(info, start=0, length=length, episode_return=float(rewards[:length].sum(dtype=np.float64)), spans=tuple(spans))
 
 
 def _fields_of(rows: NDArray[np.void]) -> dict[str, Array]:

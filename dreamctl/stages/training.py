@@ -100,9 +100,9 @@ class Trainer:
 
 def fit_scaling(world_model: WorldModel, replay: Replay) -> None:
     """Let the world model take the statistics of its plain numbers from every row that is there, if it has none yet."""
-    columns = [stream.columns for stream in replay.streams if len(stream)]
+    streams = [stream for stream in replay.streams if len(stream)]
     codecs = {name: observation_codec(replay.spec.observation[name]) for name in world_model.scaler.names}
-    rows = {name: np.concatenate([codec.encode(c[f"observation/{name}"]) for c in columns]) for name, codec in codecs.items()}
+    rows = {name: np.concatenate([codec.encode(s.column(f"observation/{name}")) for s in streams]) for name, codec in codecs.items()}
     world_model.scaler.fit({name: torch.from_numpy(numbers) for name, numbers in rows.items()})
 
 

@@ -14,6 +14,7 @@ from gymnasium.spaces import Box
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Row
 from dreamctl.replay.reader import Replay, held_out, open_replay
+from dreamctl.replay.sampler import ReplayConfig, WindowSampler
 from dreamctl.replay.writer import write_episodes
 from tests.replay.rows import BOX_SPEC, SPEC, dream, episode_rows, overwrite, stream_rows, write
 
@@ -134,8 +135,7 @@ def test_wide_vectors_are_looked_at_too(tmp_path: Path) -> None:
     rows[6].observation["observation"][70] = np.nan
     path = write(tmp_path / "replay", rows, spec=spec)
     with pytest.raises(InputError, match="/steps/observation/observation row 6 holds numbers that are not finite"):
-        replay = open_replay([path])
-        replay.load(replay.episodes()[1])
+        WindowSampler(open_replay([path]), ReplayConfig(batch_size=1, batch_length=9), seed=0).sample(0)
 
 
 def remove(file: h5py.File) -> None:
