@@ -12,6 +12,7 @@ from dreamctl.core.errors import EnvironmentFailure
 from dreamctl.envs.check import Finding, check_suite
 from dreamctl.envs.discovery import SuiteEntry, build_suite, load_suite, resolve, suite_names
 from dreamctl.envs.suite import Listing, one_line
+from dreamctl.stages.tables import table
 
 SECTION_KEYS = ("suite", "task", "num_envs", "vectorize")
 MARKS = {"passed": "ok  ", "failed": "FAIL", "skipped": "skip"}
@@ -135,12 +136,6 @@ def suite_and_task(env: str) -> tuple[str, str]:
         UsageError: neither a suite nor a module is called so.
     """
     return resolve(env)
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows in aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
 def _option(field: "Field[Any]", doc: str) -> Option:

@@ -1,0 +1,46 @@
+"""Text for a person: aligned columns, sizes, figures and bars."""
+
+from collections.abc import Collection, Sequence
+
+EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
+    """Rows in aligned columns; those in `right` stand on the right, as numbers do."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    cells = [[_cell(text, width, at in right) for at, (text, width) in enumerate(zip(row, widths, strict=True))] for row in rows]
+    return "\n".join("  ".join(row).rstrip() for row in cells)
+
+
+def indented(text: str) -> str:
+    """The lines two places to the right."""
+    return "\n".join(f"  {line}" for line in text.splitlines())
+
+
+def size(count: float) -> str:
+    """Bytes in the unit that suits them."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} GB"
+
+
+def figure(value: float | None) -> str:
+    """Four digits, or a dash where there is none."""
+    return "-" if value is None else f"{value:.4g}"
+
+
+def bar(share: float, width: int = 30) -> str:
+    """A bar of at most `width` places, exact to an eighth of one."""
+    whole, rest = divmod(round(min(max(share, 0.0), 1.0) * width * 8), 8)
+    return "█" * whole + (EIGHTHS[rest] if rest else "")
+
+
+def count(number: int, what: str) -> str:
+    """A number of things: `1 shard`, `2 shards`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _cell(text: str, width: int, right: bool) -> str:
+    return f"{text:>{width}}" if right else f"{text:<{width}}"
