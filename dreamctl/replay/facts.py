@@ -27,7 +27,7 @@ class Facts:
     created: int
     seed: int
     writer: Mapping[str, object]
-    versions: Mapping[str, str | None]
+    versions: Mapping[str, object]
     policy: object
     parent: Mapping[str, object]
 

@@ -3,11 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dreamctl.core.experience import Array
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -25,40 +22,41 @@ class Figures:
 class Moments:
     """Figures of each of D dimensions, and of all of them together; what was added is not kept.
 
-    Mean and sum of squares are joined as in Chan, Golub and LeVeque, Algorithms for computing the sample variance (1983), equation 2.1:
+    Mean and sum of squared deviations of two sets a and b (Chan, Golub and LeVeque, Algorithms for computing the sample variance, 1983):
 
         mean = mean_a + d n_b / n,   M = M_a + M_b + d² n_a n_b / n,   d = mean_b - mean_a
     """
 
     def __init__(self, dimensions: int) -> None:
-        self._count, self._odd = np.zeros(dimensions, np.int64), np.zeros(dimensions, np.int64)
         self._low, self._high = np.full(dimensions, np.inf), np.full(dimensions, -np.inf)
-        self._mean, self._squares = np.zeros(dimensions), np.zeros(dimensions)
+        # Counts are floats, exact up to 2^53 numbers.
+        self._count, self._odd, self._mean, self._squares = np.zeros((4, dimensions))
 
     def add(self, values: Array) -> None:
         """Take (rows, D) more numbers."""
         x = np.asarray(values, np.float64)
         finite = np.isfinite(x)
-        count = finite.sum(0)
-        mean = np.divide(np.where(finite, x, 0).sum(0), count, out=np.zeros(len(count)), where=count > 0)
-        squares = (np.where(finite, x - mean, 0) ** 2).sum(0)
-        self._odd += len(x) - count
+        n_a, n_b = self._count, finite.sum(0).astype(np.float64)
+        n = np.maximum(n_a + n_b, 1)
+        mean = np.where(finite, x, 0).sum(0) / np.maximum(n_b, 1)
+        d = mean - self._mean
+        self._squares = self._squares + (np.where(finite, x - mean, 0) ** 2).sum(0) + d**2 * n_a * n_b / n
+        self._mean, self._count, self._odd = self._mean + d * n_b / n, n_a + n_b, self._odd + len(x) - n_b
         self._low = np.minimum(self._low, np.where(finite, x, np.inf).min(0, initial=np.inf))
         self._high = np.maximum(self._high, np.where(finite, x, -np.inf).max(0, initial=-np.inf))
-        self._mean, self._squares, self._count = _joined((self._mean, self._squares, self._count), (mean, squares, count))
 
     def each(self) -> list[Figures]:
         """The figures of each dimension."""
-        parts = (self._count, self._odd, self._low, self._high, self._mean, self._squares)
-        return [_figures(*(part[d] for part in parts)) for d in range(len(self._count))]
+        parts = np.stack([self._count, self._odd, self._low, self._high, self._mean, self._squares], axis=1)
+        return [_figures(*row) for row in parts.tolist()]
 
     def together(self) -> Figures:
         """The figures of all dimensions."""
-        whole = (np.zeros(()), np.zeros(()), np.zeros((), np.int64))
-        for d in range(len(self._count)):
-            whole = _joined(whole, (self._mean[d], self._squares[d], self._count[d]))
-        mean, squares, count = whole
-        return _figures(count, self._odd.sum(), self._low.min(initial=np.inf), self._high.max(initial=-np.inf), mean, squares)
+        count = float(self._count.sum())
+        mean = float(self._count @ self._mean) / max(1.0, count)
+        squares = float(self._squares.sum() + self._count @ (self._mean - mean) ** 2)
+        low, high = float(self._low.min(initial=np.inf)), float(self._high.max(initial=-np.inf))
+        return _figures(count, float(self._odd.sum()), low, high, mean, squares)
 
 
 class ByteCounts:
@@ -76,17 +74,9 @@ class ByteCounts:
         there, value = np.flatnonzero(self._counts), np.arange(256.0)
         count = int(self._counts.sum())
         mean = float(self._counts @ value) / max(1, count)
-        squares = self._counts @ (value - mean) ** 2
-        low, high = (there[0], there[-1]) if count else (0, 0)
+        squares = float(self._counts @ (value - mean) ** 2)
+        low, high = (float(there[0]), float(there[-1])) if count else (0.0, 0.0)
         return _figures(count, 0, low, high, mean, squares)
-
-
-def _joined(one: tuple[Floats, Floats, Array], two: tuple[Floats, Floats, Array]) -> tuple[Floats, Floats, Array]:
-    """Mean, sum of squares and count of two sets together."""
-    n_a, n_b = one[2].astype(np.float64), two[2].astype(np.float64)
-    n = np.maximum(n_a + n_b, 1)
-    d = two[0] - one[0]
-    return one[0] + d * n_b / n, one[1] + two[1] + d**2 * n_a * n_b / n, (n_a + n_b).astype(np.int64)
 
 
 def _figures(count: float, odd: float, low: float, high: float, mean: float, squares: float) -> Figures:

@@ -1,0 +1,155 @@
+"""Whether replays are whole: every file of them is looked at, and what is found is told of each."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from dreamctl.core.errors import InputError
+from dreamctl.core.experience import Array
+from dreamctl.replay.folder import shard_files
+from dreamctl.replay.format import Field
+from dreamctl.replay.join import join_shards
+from dreamctl.replay.shard import Shard, opened, read_shard
+
+PIECE = 4 << 20  # bytes that are decoded at once
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one file, in words that name it."""
+
+    path: Path
+    what: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What came of looking at every file.
+
+    Attributes:
+        files, rows, episodes: that were looked at, and that are sound.
+        live: how many of the files are still written to.
+        bytes: that were decoded; 0 where only the layout was looked at.
+        problems: none where all is well.
+    """
+
+    files: int
+    rows: int
+    episodes: int
+    live: int
+    bytes: int
+    problems: tuple[Problem, ...]
+
+
+def verify(paths: Sequence[Path], *, deep: bool) -> Verification:
+    """Look at every file that the paths name, and at how the shards of a stream join.
+
+    Args:
+        paths: folders and files.
+        deep: decode every byte, against the checksums and the hash of the content.
+
+    Raises:
+        InputError: a path is not there, or is a folder without shards.
+    """
+    sound: list[Shard] = []
+    problems: list[Problem] = []
+    files, decoded = 0, 0
+    for path in paths:
+        here: list[Shard] = []
+        for file in present(path):
+            files += 1
+            try:
+                shard = read_shard(file)
+                decoded += _decode(shard) if deep else 0
+            except InputError as error:
+                problems.append(Problem(file, _without_place(file, error)))
+            else:
+                here.append(shard)
+        problems += _joints(here, {problem.path for problem in problems})
+        sound += here
+    rows = sum(shard.rows for shard in sound)
+    episodes = sum(int((shard.episodes["segment"] == 0).sum()) for shard in sound)
+    return Verification(files, rows, episodes, sum(is_live(shard) for shard in sound), decoded, tuple(problems))
+
+
+def present(path: Path) -> list[Path]:
+    """The files that a path names, sound or not.
+
+    Raises:
+        InputError: nothing is there.
+    """
+    found = shard_files(path)
+    if not found[0].exists():
+        read_shard(found[0])  # says what is missing, as every reader does
+    return found
+
+
+def _decode(shard: Shard) -> int:
+    """Decode all of a shard; returns how many bytes that were.
+
+    Raises:
+        InputError: a chunk cannot be decoded, a big float is not finite, or the content is not what was sealed.
+    """
+    digest, count = hashlib.sha256(), 0
+    try:
+        with opened(shard.path) as file:
+            rows, episodes = (int(number) for number in file["/commit"][:2])
+            for field in shard.header.fields:
+                for first, piece in _pieces(file, field, episodes if field.per_episode else rows):
+                    _check_finite(shard.path, field, first, piece)
+                    digest.update(piece.tobytes())
+                    count += piece.nbytes
+    except (OSError, KeyError, RuntimeError) as error:
+        raise InputError(f"{shard.path}: {field.path} cannot be decoded ({_first_line(error)}); copy or collect it again") from error
+    if not is_live(shard) and digest.hexdigest() != shard.header.sealed_sha256:
+        raise InputError(f"{shard.path}: the content is not what was sealed (sealed_sha256); copy or collect it again")
+    return count
+
+
+def is_live(shard: Shard) -> bool:
+    """Whether a shard is still written to."""
+    return getattr(shard, "state", "sealed") == "live"
+
+
+def _pieces(file: h5py.File, field: Field, rows: int) -> Iterator[tuple[int, Array]]:
+    """The committed rows of a dataset, whole chunks at once."""
+    dataset = file[field.path]
+    chunk = dataset.chunks[0] if dataset.chunks else 1
+    step = max(1, PIECE // max(1, field.row_bytes) // chunk) * chunk
+    for first in range(0, rows, step):
+        yield first, dataset[first : min(first + step, rows)]
+
+
+def _check_finite(path: Path, field: Field, first: int, piece: Array) -> None:
+    """Numbers that `read_shard` leaves on disk are seen here for the first time."""
+    if not field.big or piece.dtype.kind != "f":
+        return
+    bad = ~np.isfinite(piece.reshape(len(piece), -1)).all(-1)
+    if bad.any():
+        raise InputError(f"{path}: {field.path} row {first + int(bad.argmax())} is not finite; mend the environment and collect again")
+
+
+def _joints(shards: Sequence[Shard], broken: set[Path]) -> Iterator[Problem]:
+    """Where the sound shards of a stream do not go on from one another; a gap that a broken file leaves is told with that file."""
+    ordered = sorted(shards, key=lambda shard: (shard.header.stream, shard.header.seq))
+    for _, of_stream in groupby(ordered, key=lambda shard: shard.header.stream):
+        for before, after in pairwise(of_stream):
+            try:
+                join_shards([before, after])
+            except InputError as error:
+                between = [path for path in broken if before.path.name < path.name < after.path.name]
+                if not between:
+                    yield Problem(after.path, _without_place(after.path, error))
+
+
+def _without_place(path: Path, error: InputError) -> str:
+    return str(error).removeprefix(f"{path}").removeprefix(":").strip()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error.args[0]) if error.args else type(error).__name__).splitlines()[0][:160]
