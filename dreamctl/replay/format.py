@@ -16,6 +16,9 @@ One row an observation (time table: core/experience.py). `N` rows, `E` episodes;
     /episodes/terminated|truncated|complete    |u1       (E,)         same
     /episodes/context|source_shard|source_row  <i8       (E,)         same; imagined files only
     /commit                           <i8                (4,)         rows, episodes, durable rows, generation; unlisted
+
+A live shard has the same datasets contiguous, longer than what is committed of them: `n = f["commit"][0]; f["steps/reward"][:n]` holds
+for both. Rows count as written when /commit says so; durable rows survive a loss of power; generation is 0 live and 1 sealed.
 """
 
 import hashlib
@@ -39,6 +42,7 @@ VERSION = "1.0"
 ALIGNMENT = "obs_t,reward_t,flags_t,action_t"
 LIBVER = ("v110", "v110")
 CHUNK_LIMIT = 16 << 20
+LIVE, SEALED = 0, 1  # the last number of /commit
 SMALL_ROW = 256  # bytes; smaller rows are kept in memory
 FLAGS = ("is_first", "terminated", "truncated")
 
@@ -153,12 +157,10 @@ def schema_id(text: str) -> str:
 
 
 def schema_difference(found: Sequence[Field], wanted: Sequence[Field]) -> str | None:
-    """The first dataset in which two schemas differ, in words; None where they are equal."""
+    """Every dataset in which two schemas differ, in words; None where they are equal."""
     left, right = ({field.path: field for field in fields} for fields in (found, wanted))
-    for path in sorted(left.keys() | right.keys()):
-        if left.get(path) != right.get(path):
-            return f"{path} is {_shown(left.get(path))}, wanted {_shown(right.get(path))}"
-    return None
+    differing = [path for path in sorted(left.keys() | right.keys()) if left.get(path) != right.get(path)]
+    return "; ".join(f"{path} is {_shown(left.get(path))}, wanted {_shown(right.get(path))}" for path in differing) or None
 
 
 def parted(action: Array) -> dict[str, Array]:

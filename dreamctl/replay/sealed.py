@@ -1,26 +1,27 @@
 """One sealed shard, from columns to a file that is either complete or not there."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from dreamctl.core.experience import Array
-from dreamctl.core.files import unwritable, write_whole
-from dreamctl.replay.format import LIBVER, Field
+from dreamctl.replay.attributes import Attributes, attribute_bytes, write_attributes
+from dreamctl.replay.deflating import compress
+from dreamctl.replay.format import SEALED, Field
+from dreamctl.replay.reserved import CHUNK_OVERHEAD, ReservedFile, reserved_file
 
 # Where the pieces of one column come from, in row order: a shard of its own rows has one, a merged file one a part.
 Pieces = Callable[[Field], Iterable[Array]]
-ATTRIBUTE_LIMIT = 32 << 10
 
 
-def write_sealed(path: Path, attributes: Mapping[str, str | int], fields: Sequence[Field], lengths: tuple[int, int], pieces: Pieces) -> str:
-    """Write a sealed shard over `path` by rename and return its sealed_sha256.
+def write_sealed(path: Path, attributes: Attributes, fields: Sequence[Field], lengths: tuple[int, int], pieces: Pieces) -> str:
+    """Write a sealed shard over `path` by rename and return its sealed_sha256. In memory is one chunk and one piece.
 
     Args:
-        path: where; the folder exists.
+        path: where.
         attributes: of the root, all but `sealed_sha256`.
         fields: the schema list.
         lengths: rows and episodes.
@@ -29,49 +30,66 @@ def write_sealed(path: Path, attributes: Mapping[str, str | int], fields: Sequen
     Raises:
         OutputError: it cannot be written; nothing is left behind and an older file of that name is untouched.
     """
-    try:
-        image, digest = _image(path.name, attributes, fields, lengths, pieces)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    write_whole(path, lambda file: file.write(image))
-    return digest
-
-
-def _image(
-    name: str, attributes: Mapping[str, str | int], fields: Sequence[Field], lengths: tuple[int, int], pieces: Pieces
-) -> tuple[bytes, str]:
-    """The bytes of the HDF5 file and its sealed_sha256."""
-    # In memory, because HDF5 that runs into a full disk may take the process with it; plain writes fail cleanly.
-    with h5py.File(name, "w", libver=LIBVER, driver="core", backing_store=False) as file:
-        digest = hashlib.sha256()
+    digest = hashlib.sha256()
+    with reserved_file(path, attribute_bytes(attributes)) as target:
         for field in fields:
             rows = lengths[1] if field.per_episode else lengths[0]
-            _write_column(file, field, rows, pieces, digest.update)
-        file.create_dataset("/commit", data=np.array([*lengths, lengths[0], 1], "<i8"))
-        for key, value in {**attributes, "sealed_sha256": digest.hexdigest()}.items():
-            _write_attribute(file, key, value)
-        file.flush()
-        return bytes(file.id.get_file_image()), digest.hexdigest()
+            _write_column(target, field, rows, pieces, digest.update)
+        commit = np.array([*lengths, lengths[0], SEALED], "<i8")
+        target.file.create_dataset("/commit", data=commit)
+        write_attributes(target.file, {**attributes, "sealed_sha256": digest.hexdigest()})
+    return digest.hexdigest()
 
 
-def _write_column(file: h5py.File, field: Field, rows: int, pieces: Pieces, hashed: Callable[[bytes], object]) -> None:
-    dataset = file.create_dataset(field.path, (rows, *field.shape), np.dtype(field.dtype), **field.storage(rows))
-    done = 0
-    for piece in pieces(field):
-        stored = np.ascontiguousarray(piece, np.dtype(field.dtype))
-        assert stored.shape[1:] == field.shape, f"{field.path}: rows of shape {stored.shape[1:]}, the schema says {field.shape}"
-        dataset[done : done + len(stored)] = stored
-        hashed(stored.tobytes())
-        done += len(stored)
+def _write_column(target: ReservedFile, field: Field, rows: int, pieces: Pieces, hashed: Callable[[memoryview], object]) -> None:
+    dataset = target.file.create_dataset(field.path, (rows, *field.shape), np.dtype(field.dtype), **field.storage(rows))
+    if rows == 0 or 0 in field.shape:
+        return
+    chunk_rows, done = dataset.chunks[0], 0
+    for chunk in _chunks(field, pieces(field), chunk_rows):
+        hashed(chunk.data.cast("B"))
+        encoded = encode(chunk, chunk_rows, dataset)
+        target.reserve(len(encoded) + CHUNK_OVERHEAD)
+        dataset.id.write_direct_chunk((done, *(0 for _ in field.shape)), encoded)
+        done += len(chunk)
     assert done == rows, f"{field.path}: {done} rows given, {rows} promised"
 
 
-def _write_attribute(file: h5py.File, key: str, value: str | int) -> None:
-    """Numbers as i8, text as a fixed-length byte string: HDF5 does not checksum strings of variable length."""
-    if isinstance(value, int):
-        file.attrs.create(key, np.int64(value))
-    elif len(value.encode()) <= ATTRIBUTE_LIMIT:
-        file.attrs.create(key, np.array(value.encode(), f"S{max(1, len(value.encode()))}"))
-    else:
-        text = np.frombuffer(value.encode(), np.uint8)
-        file.create_dataset(f"/meta/{key}", data=text, chunks=(min(len(text), 1 << 20),), compression="gzip", fletcher32=True)
+def _chunks(field: Field, pieces: Iterable[Array], rows: int) -> Iterator[Array]:
+    """The rows of a column, `rows` at a time whatever pieces they come in; the last may be fewer."""
+    begun: list[Array] = []
+    waiting = 0
+    for piece in pieces:
+        stored = np.ascontiguousarray(piece, np.dtype(field.dtype))
+        assert stored.shape[1:] == field.shape, f"{field.path}: rows of shape {stored.shape[1:]}, the schema says {field.shape}"
+        while waiting + len(stored) >= rows:
+            taken, stored = stored[: rows - waiting], stored[rows - waiting :]
+            yield np.concatenate([*begun, taken]) if begun else taken
+            begun, waiting = [], 0
+        if len(stored):
+            begun.append(stored)
+            waiting += len(stored)
+    if begun:
+        yield np.concatenate(begun)
+
+
+def encode(chunk: Array, rows: int, dataset: h5py.Dataset) -> bytes:
+    """The bytes of a chunk, filled up with zeros to `rows` rows, as the filters of its dataset make them."""
+    if len(chunk) < rows:
+        chunk = np.concatenate([chunk, np.zeros((rows - len(chunk), *chunk.shape[1:]), chunk.dtype)])
+    if dataset.shuffle:
+        chunk = np.ascontiguousarray(chunk.reshape(-1, 1).view(np.uint8).T)
+    encoded = compress(chunk.data)
+    return encoded + fletcher32(encoded).to_bytes(4, "little") if dataset.fletcher32 else encoded
+
+
+def fletcher32(data: bytes) -> int:
+    """HDF5's checksum: two sums over big-endian 16-bit words, modulo 65535.
+
+    a = Σ w_i,   b = Σ (n - i) w_i,   b · 65536 + a;   HDF5 writes 65535 for a sum that is not 0 but a multiple of 65535
+    """
+    words = np.frombuffer(data + bytes(len(data) % 2), ">u2").astype(np.uint64)
+    falling = np.arange(len(words), 0, -1, dtype=np.uint64) % 65535
+    sums = [int((words * weight % 65535).sum()) for weight in (np.uint64(1), falling)]
+    a, b = (total % 65535 or (65535 if words.any() else 0) for total in sums)
+    return b << 16 | a

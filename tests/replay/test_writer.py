@@ -223,7 +223,7 @@ def full(*_: object, **__: object) -> None:
     "break_disk",
     [
         lambda patch: patch.setattr(h5py.Group, "create_dataset", full),
-        lambda patch: patch.setattr(h5py.Dataset, "__setitem__", full),
+        lambda patch: patch.setattr(os, "posix_fallocate", full),
         lambda patch: patch.setattr(os, "fsync", full),
         lambda patch: patch.setattr(os, "replace", full),
     ],
