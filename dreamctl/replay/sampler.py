@@ -1,60 +1,22 @@
-"""Windows of consecutive rows, drawn from a replay: batch k is a pure function of the seed, k and the streams' lengths."""
+"""Windows of consecutive rows, drawn from a replay: batch k is a pure function of the seed, k, the rows and what is behind us."""
 
-from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array, Windows
-from dreamctl.core.limits import Count, Within
+from dreamctl.core.limits import Count, Weight, Within
+from dreamctl.replay.index import AcrossEpisodes, Behind, Places, WindowIndex, WindowKind, extents
 from dreamctl.replay.reader import Replay
+from dreamctl.replay.selectors import Selector, Uniform
 from dreamctl.replay.starts import Start, Zero, shift_actions
 from dreamctl.replay.stream import Stream
 
-
-@dataclass(frozen=True)
-class AcrossEpisodes:
-    """Windows lie anywhere in a stream and may cross episode ends; `is_first` resets inside them."""
-
-    kind: ClassVar[str] = "across"
-    what: ClassVar[str] = "stream"
-    mend: ClassVar[str] = ""
-
-    def runs(self, stream: Stream) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """First row and length of each run of rows in which a window may lie."""
-        return np.zeros(1, np.int64), np.array([len(stream)])
-
-
-@dataclass(frozen=True)
-class WithinEpisode:
-    """Windows lie inside one episode; episodes shorter than a window are skipped."""
-
-    kind: ClassVar[str] = "within_episode"
-    what: ClassVar[str] = "episode"
-    mend: ClassVar[str] = ", or replay.windows=across"  # where episodes are short, more of them do not help
-
-    def runs(self, stream: Stream) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """First row and length of each run of rows in which a window may lie."""
-        first = np.flatnonzero(stream.columns["is_first"])
-        first = first if len(first) and first[0] == 0 else np.append(0, first)
-        return first, np.diff(np.append(first, len(stream)))
-
-
-@dataclass(frozen=True)
-class Uniform:
-    """Every window is as likely as any other."""
-
-    kind: ClassVar[str] = "uniform"
-
-    def choose(self, noise: np.random.Generator, starts: int, batch_size: int) -> NDArray[np.int64]:
-        """Which of the `starts` windows, oldest first in each stream, make the batch: (B,)."""
-        return noise.integers(starts, size=batch_size)
-
-
-WindowKind = AcrossEpisodes | WithinEpisode
-Selector = Uniform
+Allocate = Callable[[tuple[int, ...], DTypeLike], Array]
 
 
 @dataclass(frozen=True)
@@ -67,29 +29,25 @@ class ReplayConfig:
         selector: which windows are drawn.
         start: the state that a window begins with; some kinds draw rows in front of the T.
         allow_imagined: whether dreams may be drawn as if they were real.
+        capacity: rows that the replay of `run` holds at most, all lanes together; without it, all of them.
+        cache: whether decoded rows of big columns are kept in memory; `auto` where they are likely to be asked for again.
+        cache_gb: how much of memory they may take.
     """
 
     batch_size: Count = 16
     batch_length: Annotated[int, Within(2)] = 64
-    windows: WindowKind = AcrossEpisodes()
-    selector: Selector = Uniform()
+    windows: WindowKind = field(default_factory=AcrossEpisodes)
+    selector: Selector = field(default_factory=Uniform)
     start: Start = field(default_factory=Zero)
     allow_imagined: bool = False
+    capacity: Count | None = None
+    cache: Literal["auto", "ram", "none"] = "auto"
+    cache_gb: Weight = 4.0
 
     @property
     def window(self) -> int:
         """Rows that are drawn at once: T and those in front."""
         return self.start.context + self.batch_length
-
-
-class _Index(NamedTuple):
-    """Where the windows of a replay begin: run i holds the windows below `ends[i]` that the run before does not."""
-
-    lengths: tuple[int, ...]
-    stream: NDArray[np.int64]
-    first: NDArray[np.int64]
-    run_length: NDArray[np.int64]
-    ends: NDArray[np.int64]
 
 
 class WindowSampler:
@@ -99,6 +57,10 @@ class WindowSampler:
         replay: where from.
         config: how.
         seed: of the draws.
+
+    Attributes:
+        behind: what the selector must remember from one batch to the next: stream -> rows of it that are behind us. Plain values, which
+            checkpoints save; a sampler that is given them goes on as the one that had them.
 
     Raises:
         InputError: the replay holds dreams, and they are not allowed.
@@ -110,7 +72,8 @@ class WindowSampler:
         self._replay = replay
         self._config = config
         self._seed = seed
-        self._index: _Index | None = None
+        self._index: WindowIndex | None = None
+        self.behind: Behind = {}
 
     @property
     def streams(self) -> tuple[Stream, ...]:
@@ -129,7 +92,7 @@ class WindowSampler:
             InputError: even the longest stream (episode, where windows lie inside one) is shorter than a window.
         """
         index = self._current()
-        if len(index.ends) and index.ends[-1] > 0:
+        if len(index):
             return
         length, context, longest = self._config.batch_length, self._config.start.context, int(index.run_length.max(initial=0))
         mend = f"collect more or set replay.batch_length={longest - context}" if longest - context > 1 else "collect more"
@@ -145,66 +108,89 @@ class WindowSampler:
         short = lengths[lengths < self._config.window]
         return len(short), int(short.sum())
 
-    def sample(self, k: int) -> Windows:
+    @property
+    def windows(self) -> int:
+        """Number of windows there are."""
+        return len(self._current())
+
+    def leave_behind(self) -> None:
+        """Everything that is there now is behind us: no window of it is new."""
+        self.behind = self._current().complete()
+
+    def sample(self, k: int, out: Windows | None = None) -> Windows:
         """Batch number k, (B, T) with the rows in front that the start wants.
 
+        Args:
+            k: its number.
+            out: arrays to fill, as `buffers` makes them; new ones by default.
+
         Raises:
-            InputError: there is no window to draw, as `check` says.
+            InputError: there is no window to draw, as `check` says; or its rows cannot be read.
         """
         self.check()
-        index = self._current()
         # A batch uses many counters of the generator: k counts in a higher word, so that two batches never share one.
         noise = np.random.Generator(np.random.Philox(key=self._seed % 2**64, counter=[0, k, 0, 0]))
-        chosen = self._config.selector.choose(noise, int(index.ends[-1]), self._config.batch_size)
-        run = np.searchsorted(index.ends, chosen, side="right")
-        before = np.where(run > 0, index.ends[run - 1], 0)
-        return self._windows(index.stream[run], index.first[run] + chosen - before)
+        places, self.behind = self._config.selector.choose(noise, self._current(), self._config.batch_size, self.behind)
+        return self._read(places, self.buffers() if out is None else out)
 
-    def _current(self) -> _Index:
+    def buffers(self, allocate: Allocate = np.empty) -> Windows:
+        """Arrays for a batch, to be filled again and again.
+
+        Args:
+            allocate: shape, dtype -> an array, whatever is in it.
+        """
+        lead = (self._config.batch_size, self._config.window)
+        first = self._replay.streams[0]
+        shapes = {name: (column.shape[1:], column.dtype) for name, column in first.columns.items()}
+        shapes |= {name: (column.shape, column.dtype) for name, column in first.big.items()}
+        shapes |= {"prev_action": shapes["action"], "is_last": shapes["is_first"]}
+        columns = {name: allocate((*lead, *shape), dtype) for name, (shape, dtype) in shapes.items() if name != "truncated"}
+        observation = {name: columns.pop(name) for name in list(columns) if name.startswith("observation/")}
+        nowhere = np.zeros(lead[0], np.int64)
+        ours = {name.removeprefix("observation/"): column for name, column in observation.items()}
+        return Windows(ours, **columns, stream=nowhere, row=nowhere)  # type: ignore[arg-type]
+
+    def _current(self) -> WindowIndex:
         """The index for the rows that are there now."""
         streams = self._replay.streams
-        lengths = tuple(map(len, streams))
-        if self._index is None or self._index.lengths != lengths:
-            runs = [self._config.windows.runs(stream) for stream in streams] or [(np.zeros(0, np.int64),) * 2]
-            number = np.repeat(np.arange(len(runs)), [len(first) for first, _ in runs])
-            first, run_length = (np.concatenate(parts) for parts in zip(*runs, strict=True))
-            ends = np.cumsum(np.maximum(run_length - self._config.window + 1, 0))
-            self._index = _Index(lengths, number, first, run_length, ends)
+        if self._index is None or self._index.extents != extents(streams):
+            self._index = WindowIndex.of(streams, self._config.windows, self._config.window)
         return self._index
 
-    def _windows(self, stream: NDArray[np.int64], row: NDArray[np.int64]) -> Windows:
-        """The windows that begin at these rows of these streams."""
-        length = self._config.window
-        sources = [source.rows for source in self._replay.streams]
-        # One row more than a window: whether an episode begins there tells whether the last one inside ends here.
-        batch = np.zeros((len(row), length + 1), sources[0].dtype)
-        raw = batch.view(np.uint8).reshape(len(row), length + 1, batch.itemsize)
-        bytes_of = [source.view(np.uint8).reshape(len(source), batch.itemsize) for source in sources]
-        for i, (s, r) in enumerate(zip(stream.tolist(), row.tolist(), strict=True)):
-            piece = bytes_of[s][r : r + length + 1]
-            raw[i, : len(piece)] = piece
-        column = {name: np.ascontiguousarray(batch[name][:, :length]) for name in batch.dtype.names or ()}
-        column |= self._big(stream, row)
-        is_first = column["is_first"].copy()
-        is_first[:, 0] |= self._config.start.anew
-        return Windows(
-            observation={name.removeprefix("observation/"): c for name, c in column.items() if name.startswith("observation/")},
-            action=column["action"],
-            prev_action=shift_actions(column["action"], is_first),
-            reward=column["reward"],
-            is_first=is_first,
-            is_last=column["terminated"] | column["truncated"] | batch["is_first"][:, 1:],
-            terminated=column["terminated"],
-            stream=stream,
-            row=row,
-        )
+    def _read(self, places: Places, out: Windows) -> Windows:
+        """The windows that begin there, in the arrays that are given."""
+        batch = self._small(places)
+        inside, behind = batch[:, :-1], batch[:, 1:]
+        for name in inside.dtype.names or ():
+            if name.startswith("observation/"):
+                out.observation[name.removeprefix("observation/")][...] = inside[name]
+        self._read_big(places, out)
+        for name in ("action", "reward", "is_first", "terminated"):
+            getattr(out, name)[...] = inside[name]
+        out.is_last[...] = inside["terminated"] | inside["truncated"] | behind["is_first"]
+        out.is_first[:, 0] |= self._config.start.anew
+        out.prev_action[...] = shift_actions(out.action, out.is_first)
+        return replace(out, stream=places.stream, row=places.row)
 
-    def _big(self, stream: NDArray[np.int64], row: NDArray[np.int64]) -> dict[str, Array]:
-        """The big columns of the windows that begin at these rows of these streams, each row copied once."""
+    def _small(self, places: Places) -> NDArray[np.void]:
+        """The small columns of the windows that begin there, (B, T+1): one row more, zero at the end of a stream.
+
+        Whether an episode begins in that row tells whether the last one inside ends here.
+        """
+        length = self._config.window + 1
+        sources = [stream.rows for stream in self._replay.streams]
+        batch = np.zeros((len(places.row), length), sources[0].dtype)
+        raw = batch.view(np.uint8).reshape(len(batch), length, batch.itemsize)
+        bytes_of = [rows.view(np.uint8).reshape(len(rows), batch.itemsize) for rows in sources]
+        for i, (s, r) in enumerate(zip(places.stream.tolist(), places.row.tolist(), strict=True)):
+            piece = bytes_of[s][r : r + length]
+            raw[i, : len(piece)] = piece
+        return batch
+
+    def _read_big(self, places: Places, out: Windows) -> None:
+        """The big columns of the windows that begin there, each row copied once."""
         streams = self._replay.streams
-        shape = (len(row), self._config.window)
-        found = {name: np.empty((*shape, *column.shape), column.dtype) for name, column in streams[0].big.items()}
-        for i, (s, r) in enumerate(zip(stream.tolist(), row.tolist(), strict=True)):
-            for name, out in found.items():
-                streams[s].big[name].read(r, out[i])
-        return found
+        big = {name: out.observation[name.removeprefix("observation/")] for name in streams[0].big}
+        for i, (s, r) in enumerate(zip(places.stream.tolist(), places.row.tolist(), strict=True)):
+            for name, rows in big.items():
+                streams[s].big[name].read(r, rows[i])

@@ -8,8 +8,9 @@ import pytest
 from dreamctl.core.config import build, to_plain
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Windows
+from dreamctl.replay.index import WithinEpisode
 from dreamctl.replay.reader import Replay
-from dreamctl.replay.sampler import ReplayConfig, WindowSampler, WithinEpisode
+from dreamctl.replay.sampler import ReplayConfig, WindowSampler
 from dreamctl.replay.starts import BurnIn, Latents, Start, StoredLatents, Zero, go_on
 from tests.kinds import each
 from tests.replay.rows import SPEC, stream_rows
