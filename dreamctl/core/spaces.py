@@ -143,6 +143,21 @@ def _subspaces(space: Space[object]) -> dict[str, Space[object]] | None:
     return None
 
 
+def stored_space(space: Space[object]) -> Space[object]:
+    """The space as a replay holds its values: 64-bit (and 16-bit) floats as 32-bit ones, one choice as a 64-bit integer."""
+    match space:
+        case gym_spaces.Box() if np.issubdtype(space.dtype, np.floating) and space.dtype != np.float32:
+            with np.errstate(over="ignore"):
+                return gym_spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), space.shape, np.float32)
+        case gym_spaces.Discrete():
+            return gym_spaces.Discrete(int(space.n), start=int(space.start))
+        case gym_spaces.Dict():
+            return gym_spaces.Dict({key: stored_space(part) for key, part in space.spaces.items()})
+        case gym_spaces.Tuple():
+            return gym_spaces.Tuple([stored_space(part) for part in space.spaces])
+    return space
+
+
 def check_supported(spec: TaskSpec) -> None:
     """Refuse, by name, what no network here can be built for.
 

@@ -11,15 +11,13 @@ from functools import partial
 from typing import Literal
 
 import gymnasium
-import numpy as np
-from gymnasium import Env, Space
-from gymnasium import spaces as gym_spaces
+from gymnasium import Env
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from dreamctl.core.config import to_plain
 from dreamctl.core.errors import DreamctlError, EnvironmentFailure
 from dreamctl.core.experience import TaskSpec
-from dreamctl.core.spaces import check_supported, flat_spaces
+from dreamctl.core.spaces import check_supported, flat_spaces, stored_space
 from dreamctl.envs.discovery import suite_name
 from dreamctl.envs.suite import Suite, action_repeat, make_env, one_line
 
@@ -72,8 +70,8 @@ def task_spec(suite: Suite, task: str, env: Env[object, object] | Environments) 
         observation, action = env.observation_space, env.action_space
     spec = TaskSpec(
         # Sorted as a stored spec is: a decoder built from either has its images on the same channels.
-        observation={name: _stored_space(space) for name, space in sorted(flat_spaces(observation).items())},
-        action=_stored_space(action),
+        observation={name: stored_space(space) for name, space in sorted(flat_spaces(observation).items())},
+        action=stored_space(action),
         suite=suite_name(suite),
         task=task,
         action_repeat=action_repeat(suite),
@@ -142,21 +140,6 @@ def _worth_processes(lanes: Sequence[Callable[[], Env[object, object]]]) -> bool
     spent = time.perf_counter() - start
     env.close()
     return spent > TRIAL_STEPS * SLOW_STEP_S
-
-
-def _stored_space(space: Space[object]) -> Space[object]:
-    """The space as a replay holds its values: 64-bit (and 16-bit) floats as 32-bit ones, one choice as a 64-bit integer."""
-    match space:
-        case gym_spaces.Box() if np.issubdtype(space.dtype, np.floating) and space.dtype != np.float32:
-            with np.errstate(over="ignore"):
-                return gym_spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), space.shape, np.float32)
-        case gym_spaces.Discrete():
-            return gym_spaces.Discrete(int(space.n), start=int(space.start))
-        case gym_spaces.Dict():
-            return gym_spaces.Dict({key: _stored_space(part) for key, part in space.spaces.items()})
-        case gym_spaces.Tuple():
-            return gym_spaces.Tuple([_stored_space(part) for part in space.spaces])
-    return space
 
 
 def _spec_json(env: Env[object, object]) -> str:
