@@ -1,6 +1,7 @@
 """How the datasets of a shard lie on disk: the table of format.py, filled in for one file."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -59,6 +60,12 @@ def stored_columns(path: Path) -> list[Stored]:
             return [_stored(field, file[field.path], lengths.get(field.path, 4)) for field in fields]
     except (OSError, KeyError, RuntimeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: damaged ({str(error)[:160]}); see `dreamctl data verify {path}`") from error
+
+
+def total(parts: Sequence[Stored]) -> Stored:
+    """The same dataset of several files as if it were one."""
+    numbers = {name: sum(getattr(part, name) for part in parts) for name in ("rows", "capacity", "bytes", "decoded_bytes")}
+    return replace(parts[0], chunk_rows=max((part.chunk_rows or 0) for part in parts) or None, **numbers)
 
 
 def _stored(field: Field, dataset: h5py.Dataset, rows: int) -> Stored:

@@ -56,6 +56,11 @@ class EpisodeInfo:
     source_row: int = -1
     spans: tuple[Span, ...] = ()
 
+    @property
+    def ending(self) -> str:
+        """How it ended, in a word; `cut` where nobody saw its end."""
+        return "terminated" if self.terminated else "truncated" if self.truncated else "cut"
+
 
 class Begun(NamedTuple):
     """Where an episode that was appended in memory begins: its row, its number in the stream, its seed."""

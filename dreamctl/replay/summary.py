@@ -19,6 +19,11 @@ class KeySummary:
     dtype: str
     shape: tuple[int, ...]
 
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row in memory."""
+        return int(np.dtype(self.dtype).itemsize * np.prod(self.shape, dtype=np.int64))
+
 
 @dataclass(frozen=True)
 class ReplaySummary:
@@ -50,10 +55,15 @@ class ReplaySummary:
     keys: tuple[KeySummary, ...]
     bytes: int
 
+    @property
+    def decoded_bytes(self) -> int:
+        """Bytes of all rows in memory."""
+        return self.rows * sum(key.row_bytes for key in self.keys)
+
     def to_json(self) -> dict[str, object]:
         """Plain values for one JSON object."""
         keys = {key.name: {"dtype": key.dtype, "shape": list(key.shape)} for key in self.keys}
-        return {**asdict(self), "keys": keys}
+        return {**asdict(self), "keys": keys, "decoded_bytes": self.decoded_bytes}
 
 
 def summarise(

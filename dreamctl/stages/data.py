@@ -1,11 +1,14 @@
-"""`data`: what replays hold."""
+"""`data info`: what replays hold, all of them together."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dreamctl.replay.facts import Facts, alike, read_facts
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.summary import ReplaySummary
+from dreamctl.stages.tables import count, indented, size, table
 
 
 @dataclass(frozen=True)
@@ -14,12 +17,23 @@ class DataInfo:
 
     paths: Sequence[Path]
     figures: ReplaySummary
+    facts: Sequence[Facts]
     content_hash: str
     path: Path | None = None
 
     def to_json(self) -> dict[str, object]:
         """As one object."""
-        return {"paths": [str(path) for path in self.paths], **self.figures.to_json(), "content_hash": self.content_hash}
+        origin = {
+            "created": sorted(facts.created_at for facts in self.facts)[0],
+            "last_created": sorted(facts.created_at for facts in self.facts)[-1],
+            "seeds": alike([facts.seed for facts in self.facts]),
+            "policies": alike([facts.policy for facts in self.facts]),
+            "versions": alike([dict(facts.versions) for facts in self.facts]),
+            "live": len(self._live),
+            "writers": alike([dict(facts.writer) for facts in self._live]),
+        }
+        paths = [str(path) for path in self.paths]
+        return {"paths": paths, **self.figures.to_json(), **origin, "content_hash": self.content_hash}
 
     def summary(self) -> str:
         """A few lines and one a column."""
@@ -28,13 +42,43 @@ class DataInfo:
         frames = "" if f.frames == f.env_steps else f" ({f.frames} frames)"
         lines = [
             f"{', '.join(map(str, self.paths))}: {what} of {f.env}",
-            f"  {f.env_steps} steps{frames} in {f.episodes} episodes, {f.complete} of them complete; {f.rows} rows",
-            f"  {f.streams} streams in {f.files} files, {f.bytes / 1e6:.2f} MB, content {self.content_hash[:12]}",
+            f"  {count(f.env_steps, 'step')}{frames} in {count(f.episodes, 'episode')}, {f.complete:,} of them complete; {f.rows:,} rows",
+            f"  {count(f.streams, 'stream')} in {count(f.files, 'file')}, {self._room}, content {self.content_hash[:12]}",
         ]
         if f.return_mean is not None:
             lines.append(f"  return {f.return_mean:.1f} ({f.return_min:.1f} to {f.return_max:.1f}), length {f.length_mean:.1f}")
-        width = max(len(key.name) for key in f.keys)
-        return "\n".join([*lines, *(f"  {key.name:<{width}}  {key.dtype} {key.shape}" for key in f.keys)])
+        columns = table([(key.name, key.dtype, str(key.shape)) for key in f.keys])
+        return "\n".join([*lines, *self._growing, *self._origin, indented(columns)])
+
+    @property
+    def _live(self) -> list[Facts]:
+        return [facts for facts in self.facts if facts.state == "live"]
+
+    @property
+    def _room(self) -> str:
+        f = self.figures
+        ratio = f", {f.decoded_bytes / f.bytes:.1f} times as much" if f.decoded_bytes > f.bytes > 0 else ""
+        return f"{size(f.bytes)} on disk, {size(f.decoded_bytes)} decoded{ratio}"
+
+    @property
+    def _growing(self) -> list[str]:
+        if not self._live:
+            return []
+        writers = ", ".join(map(str, alike([facts.written_by for facts in self._live])))
+        return [f"  {count(len(self._live), 'live shard')}, written by {writers}"]
+
+    @property
+    def _origin(self) -> list[str]:
+        """Two lines: who acted with which seeds, and when with which versions."""
+        policies = ", ".join(_shortened(str(policy)) for policy in alike([facts.acted for facts in self.facts]))
+        seeds = alike([facts.seed for facts in self.facts])
+        versions = ", ".join(map(str, alike([facts.versions.get("dreamctl") for facts in self.facts])))
+        created = sorted(facts.created_at for facts in self.facts)
+        when = created[0] if created[0] == created[-1] else f"{created[0]} to {created[-1]}"
+        return [
+            f"  policy {policies}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}",
+            f"  written {when} by dreamctl {versions}",
+        ]
 
 
 def info(paths: Sequence[Path]) -> DataInfo:
@@ -44,4 +88,9 @@ def info(paths: Sequence[Path]) -> DataInfo:
         InputError: one of them is not a replay, is damaged, or is of another task.
     """
     replay = open_replay(paths)
-    return DataInfo(paths, replay.summary, replay.content_hash())
+    return DataInfo(paths, replay.summary, [read_facts(record.path) for record in replay.files], replay.content_hash())
+
+
+def _shortened(policy: str) -> str:
+    """A policy with the beginning of its hash."""
+    return re.sub(r"([0-9a-f]{12})[0-9a-f]{52}", r"\1", policy)

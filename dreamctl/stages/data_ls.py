@@ -1,0 +1,133 @@
+"""`data ls`: the files of replays one a line, damaged ones too, or their episodes."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dreamctl.core.errors import InputError
+from dreamctl.replay.facts import read_facts
+from dreamctl.replay.reader import open_replay
+from dreamctl.replay.shard import read_shard
+from dreamctl.replay.verify import present
+from dreamctl.stages.tables import figure, size, table
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One file, sound or not; what cannot be read of a damaged one is None.
+
+    Attributes:
+        episodes: that begin or go on in it.
+        damage: in words, or None.
+    """
+
+    file: Path
+    bytes: int
+    state: str | None = None
+    stream: str | None = None
+    seq: int | None = None
+    first_row: int | None = None
+    rows: int | None = None
+    episodes: int | None = None
+    created: str | None = None
+    damage: str | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of replays, one a line."""
+
+    files: Sequence[Listed]
+    path: Path | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """As one object."""
+        return {"files": [{**asdict(listed), "file": str(listed.file)} for listed in self.files]}
+
+    def summary(self) -> str:
+        """A table for each folder."""
+        head = ("file", "state", "rows", "episodes", "size", "stream", "seq", "first row", "created", "")
+        rows = [head if any(listed.damage for listed in self.files) else head[:-1]]
+        rows += [(*_cells(listed), listed.damage or "")[: len(rows[0])] for listed in self.files]
+        return table(rows, right={2, 3, 4, 6, 7})
+
+
+@dataclass(frozen=True)
+class ListedEpisode:
+    """One episode: its key, its steps, how it ended, and the file in which it begins."""
+
+    key: str
+    steps: int
+    episode_return: float
+    seed: int
+    end: str
+    segments: int
+    file: str
+
+    def to_json(self) -> dict[str, object]:
+        """As one object."""
+        values = asdict(self)
+        return {"return": values.pop("episode_return"), **values}
+
+
+@dataclass(frozen=True)
+class EpisodeListing:
+    """The episodes of replays, one a line."""
+
+    episodes: Sequence[ListedEpisode]
+    path: Path | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """As one object."""
+        return {"episodes": [episode.to_json() for episode in self.episodes]}
+
+    def summary(self) -> str:
+        """One table."""
+        rows = [(e.key, f"{e.steps:,}", figure(e.episode_return), e.end, str(e.seed), e.file) for e in self.episodes]
+        return table([("episode", "steps", "return", "end", "seed", "file"), *rows], right={1, 2, 4})
+
+
+def ls(paths: Sequence[Path]) -> Listing:
+    """The files of these replays, damaged ones too.
+
+    Raises:
+        InputError: a path is not there, or is a folder without shards.
+    """
+    return Listing([_listed(file) for path in paths for file in present(path)])
+
+
+def ls_episodes(paths: Sequence[Path]) -> EpisodeListing:
+    """The episodes of these replays, joined over their shards.
+
+    Raises:
+        InputError: one of them is not a replay, is damaged, or is of another task.
+    """
+    infos = open_replay(paths).episodes()
+    return EpisodeListing(
+        [ListedEpisode(i.key, i.length - 1, i.episode_return, i.seed, i.ending, i.segments, str(i.spans[0].path)) for i in infos]
+    )
+
+
+def _listed(file: Path) -> Listed:
+    """One file; what can be read of it."""
+    held = file.stat().st_size if file.is_file() else 0
+    try:
+        facts = read_facts(file)
+        shard = read_shard(file)
+    except InputError as error:
+        return Listed(file, held, damage=str(error).removeprefix(str(file)).lstrip(": "))
+    header = shard.header
+    places = (header.stream, header.seq, header.first_row)
+    return Listed(file, held, facts.state, *places, shard.rows, len(shard.episodes["start"]), facts.created_at)
+
+
+def _cells(listed: Listed) -> tuple[str, ...]:
+    """What stands in the columns of a listing."""
+    state = "damaged" if listed.damage else str(listed.state)
+    numbers = [_number(value) for value in (listed.rows, listed.episodes)]
+    where = [listed.stream or "-", _number(listed.seq), _number(listed.first_row)]
+    return (str(listed.file), state, *numbers, size(listed.bytes), *where, listed.created or "-")
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
