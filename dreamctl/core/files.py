@@ -1,12 +1,10 @@
 """Files that are either whole or not there: written beside their place, then renamed into it."""
 
-import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO
 
 from dreamctl.core.errors import OutputError
 
@@ -46,39 +44,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: object) -> None:
     """An indented JSON file, whole or not at all."""
     write_text(path, json.dumps(value, indent=2) + "\n")
-
-
-@contextmanager
-def sole_writer(path: Path) -> Iterator[None]:
-    """Meanwhile no other process writes this output: a lock on a hidden file beside it, which ends with the process.
-
-    Raises:
-        OutputError: another process writes it, or the lock cannot be made.
-    """
-    file = _locked(path.with_name(f".{path.name}.lock"), path)
-    try:
-        yield
-    finally:
-        Path(file.name).unlink(missing_ok=True)
-        file.close()
-
-
-def _locked(lock: Path, path: Path) -> TextIO:
-    """The lock file of an output, open and locked by this process."""
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            # A file of its own, opened by nobody else: a POSIX lock is lost when its process closes any descriptor of the file.
-            file = lock.open("w")
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Between opening and locking, the writer before may have removed it: then the lock is on a file that others do not see.
-            if lock.exists() and os.path.samestat(os.fstat(file.fileno()), lock.stat()):
-                return file
-            file.close()
-    except BlockingIOError as error:
-        raise OutputError(f"{path}: another process is writing it; wait for it, stop it, or choose another --out") from error
-    except OSError as error:
-        raise unwritable(path, error) from error
 
 
 def unwritable(path: Path, error: OSError) -> OutputError:

@@ -8,7 +8,8 @@ import yaml
 
 from dreamctl.core.checkpoint import Checkpoint
 from dreamctl.core.errors import InputError, Interrupted, StoppedEarly, UsageError
-from dreamctl.core.files import sole_writer, write_json, write_text
+from dreamctl.core.files import write_json, write_text
+from dreamctl.core.locks import sole_writer
 from dreamctl.core.metrics import Metrics
 from dreamctl.core.session import Session
 from dreamctl.replay.reader import Replay

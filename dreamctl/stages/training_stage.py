@@ -7,7 +7,7 @@ from typing import Any
 
 from dreamctl.core.checkpoint import Checkpoint
 from dreamctl.core.errors import UsageError
-from dreamctl.core.files import sole_writer
+from dreamctl.core.locks import sole_writer
 from dreamctl.core.metrics import Metrics, metrics_path
 from dreamctl.core.provenance import provenance
 from dreamctl.core.session import Session

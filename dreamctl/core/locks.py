@@ -1,0 +1,148 @@
+"""One writer at a time: locks on hidden files beside what is written, which tell who holds them."""
+
+import fcntl
+import json
+import os
+import platform
+import shlex
+import sys
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from dreamctl.core.errors import OutputError
+from dreamctl.core.files import unwritable
+
+# The locks of this process by device and inode: the system would give them to it twice, and take both when either is closed.
+_held: set[tuple[int, int]] = set()
+
+
+class Lock:
+    """A lock that ends with the process, however it ends, or when it is released or forgotten.
+
+    It lies on a file of its own that nobody else opens: a POSIX lock is lost when its process closes any descriptor of the file.
+    """
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path = path
+        self._close = weakref.finalize(self, _let_go, descriptor, _key(os.fstat(descriptor)))
+        self._close.atexit = False
+
+    def release(self) -> None:
+        """Remove the file and let go of it."""
+        if self._close.alive:
+            with suppress(OSError):
+                self._path.unlink(missing_ok=True)
+            self._close()
+
+
+@contextmanager
+def sole_writer(path: Path) -> Iterator[None]:
+    """Meanwhile no other process writes this output: a lock on a hidden file beside it, which ends with the process.
+
+    Raises:
+        OutputError: another process writes it, or the lock cannot be made.
+    """
+    lock = lock_file(path.with_name(f".{path.name}.lock"), path)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def lock_file(path: Path, output: Path) -> Lock:
+    """The lock on a file, which is made where it is not there.
+
+    Args:
+        path: of the lock file.
+        output: what is written, for messages.
+
+    Raises:
+        OutputError: another process has it, which the message names, or it cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = try_lock(path)
+    except OSError as error:
+        raise unwritable(output, error) from error
+    if lock is None:
+        who = holder(path) or "another process writes it"
+        raise OutputError(f"{output}: {who}; wait for it, stop it, or choose another --out")
+    return lock
+
+
+def try_lock(path: Path) -> Lock | None:
+    """The lock on a file, or None while anyone holds it, this process included.
+
+    Raises:
+        OSError: the file cannot be made or locked.
+    """
+    while not _is_ours(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Between opening and locking, the writer before may have removed it: then the lock is on a file that others do not see.
+            if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+                _introduce(descriptor)
+                _held.add(_key(os.fstat(descriptor)))
+                return Lock(path, descriptor)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+    return None
+
+
+def holder(path: Path) -> str | None:
+    """Who holds a lock, in words; None where nobody does. Takes nothing and leaves nothing."""
+    if _is_ours(path):
+        return "this process writes it already"
+    try:
+        with path.open("r+b") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return _described(file.read())
+    except OSError:
+        pass
+    return None
+
+
+def _introduce(descriptor: int) -> None:
+    """Write who we are into a lock file."""
+    since = datetime.now().astimezone().isoformat(timespec="seconds")
+    who = {"pid": os.getpid(), "host": platform.node(), "since": since, "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(who).encode(), 0)
+
+
+def _described(content: bytes) -> str:
+    try:
+        who = json.loads(content)
+        began = datetime.fromisoformat(who["since"])
+        today = began.date() == datetime.now(began.tzinfo).date()
+        since = began.strftime("%H:%M" if today else "%Y-%m-%d %H:%M")
+        return f"another process writes it: pid {int(who['pid'])} on {who['host']} since {since} ({str(who['command'])[:80]})"
+    except (ValueError, KeyError, TypeError):
+        return "another process writes it"
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return _key(path.stat()) in _held
+    except OSError:
+        return False
+
+
+def _key(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _let_go(descriptor: int, key: tuple[int, int]) -> None:
+    _held.discard(key)
+    os.close(descriptor)
