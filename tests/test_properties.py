@@ -123,11 +123,12 @@ PROPERTIES: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "P20": (
-        "windows are contiguous and go on from stored latents, previous actions are those stored, updates keep the ratio",
+        "windows are contiguous, new ones come once, go on from stored latents; previous actions are those stored, updates keep the ratio",
         [
             "replay/test_sampler::test_windows_hold_the_rows_as_they_are_stored",
             "replay/test_sampler::test_prev_action_is_the_action_of_the_row_before_and_zero_where_an_episode_begins",
             "replay/test_sampler::test_prev_action_of_vectors_is_shifted_in_time_only",
+            "replay/test_selectors::test_each_new_window_is_drawn_exactly_once_before_any_other",
             "replay/test_starts::test_latents_go_on_from_the_row_in_front",
             "stages/test_window_start::test_a_stored_state_is_the_posterior_that_the_next_window_goes_on_from",
             "stages/test_train_ratio::test_updates_keep_pace_whatever_the_strides",

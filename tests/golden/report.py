@@ -5,16 +5,11 @@ An array is known by the memory that it lies in, so a test may rename, slice or 
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
 
 RTOL, ATOL = 1e-6, 1e-7
-# `file key` of results that no module of ours makes, with the reason; `*` stands for anything.
-EXCEPTIONS = {
-    "replay *": "the order of windows of the official online queue, which we do not have",
-}
 # `init` says how weights are drawn: compared by their spread, not number by number.
 INPUTS, RESULTS = {"in", "w", "cfg", "init"}, {"out", "grad", "param", "bins"}
 
@@ -28,11 +23,6 @@ def results(keys: Iterable[str]) -> Iterator[str]:
         assert role, f"{key}: neither input nor result"
         if role in RESULTS:
             yield key
-
-
-def excepted(name: str) -> bool:
-    """Whether a `file key` is one of those that nothing is compared with."""
-    return any(fnmatch(name, pattern) for pattern in EXCEPTIONS)
 
 
 def worst_error(found: np.ndarray, wanted: np.ndarray) -> float:
@@ -80,12 +70,12 @@ class Report:
             with np.load(path, allow_pickle=False) as file:
                 for key in results(file.files):
                     name, marks = f"{path.stem} {key}", self.seen.get((path.stem, key), np.zeros(1, bool))
-                    if not marks.all() and not excepted(name):
+                    if not marks.all():
                         found.append(name + (f" ({marks.sum()} of {marks.size} numbers)" if marks.any() else ""))
         return found
 
     def lines(self, folder: Path) -> Iterator[str]:
-        """A table, a line a fixture file with which something was compared, then the exceptions."""
+        """A table, a line a fixture file with which something was compared."""
         yield f"{'fixture':<16} results compared   worst   |found - wanted| / (|wanted| + {ATOL / RTOL:g}), at most {RTOL:g}"
         for stem in sorted({stem for stem, _ in self.worst}):
             with np.load(folder / f"{stem}.npz", allow_pickle=False) as file:
@@ -94,7 +84,6 @@ class Report:
             compared = [key for key in errors if self.seen[stem, key].all()]
             worst = max(errors, key=errors.__getitem__)
             yield f"{stem:<16} {count:>7} {len(compared):>8} {errors[worst]:>7.0e}   {worst}"
-        yield from (f"not compared: {pattern}: {reason}" for pattern, reason in EXCEPTIONS.items())
 
 
 REPORT = Report()
