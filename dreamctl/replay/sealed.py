@@ -9,6 +9,7 @@ import numpy as np
 
 from dreamctl.core.experience import Array
 from dreamctl.replay.attributes import Attributes, attribute_bytes, write_attributes
+from dreamctl.replay.checksum import fletcher32
 from dreamctl.replay.deflating import compress
 from dreamctl.replay.format import SEALED, Field
 from dreamctl.replay.reserved import CHUNK_OVERHEAD, ReservedFile, reserved_file
@@ -81,15 +82,3 @@ def encode(chunk: Array, rows: int, dataset: h5py.Dataset) -> bytes:
         chunk = np.ascontiguousarray(chunk.reshape(-1, 1).view(np.uint8).T)
     encoded = compress(chunk.data)
     return encoded + fletcher32(encoded).to_bytes(4, "little") if dataset.fletcher32 else encoded
-
-
-def fletcher32(data: bytes) -> int:
-    """HDF5's checksum: two sums over big-endian 16-bit words, modulo 65535.
-
-    a = Σ w_i,   b = Σ (n - i) w_i,   b · 65536 + a;   HDF5 writes 65535 for a sum that is not 0 but a multiple of 65535
-    """
-    words = np.frombuffer(data + bytes(len(data) % 2), ">u2").astype(np.uint64)
-    falling = np.arange(len(words), 0, -1, dtype=np.uint64) % 65535
-    sums = [int((words * weight % 65535).sum()) for weight in (np.uint64(1), falling)]
-    a, b = (total % 65535 or (65535 if words.any() else 0) for total in sums)
-    return b << 16 | a
