@@ -9,10 +9,10 @@ from dreamctl.core.experience import Array
 
 @dataclass(frozen=True)
 class Figures:
-    """Of finite numbers; None where there is none. `std` is that of all of them, not of a sample; `odd` are not finite."""
+    """Of finite numbers; None where there is none. `std` is that of all of them, not of a sample; `not_finite` are the others."""
 
     count: int
-    odd: int
+    not_finite: int
     min: float | None
     max: float | None
     mean: float | None
@@ -30,7 +30,7 @@ class Moments:
     def __init__(self, dimensions: int) -> None:
         self._low, self._high = np.full(dimensions, np.inf), np.full(dimensions, -np.inf)
         # Counts are floats, exact up to 2^53 numbers.
-        self._count, self._odd, self._mean, self._squares = np.zeros((4, dimensions))
+        self._count, self._others, self._mean, self._squares = np.zeros((4, dimensions))
 
     def add(self, values: Array) -> None:
         """Take (rows, D) more numbers."""
@@ -41,13 +41,13 @@ class Moments:
         mean = np.where(finite, x, 0).sum(0) / np.maximum(n_b, 1)
         d = mean - self._mean
         self._squares = self._squares + (np.where(finite, x - mean, 0) ** 2).sum(0) + d**2 * n_a * n_b / n
-        self._mean, self._count, self._odd = self._mean + d * n_b / n, n_a + n_b, self._odd + len(x) - n_b
+        self._mean, self._count, self._others = self._mean + d * n_b / n, n_a + n_b, self._others + len(x) - n_b
         self._low = np.minimum(self._low, np.where(finite, x, np.inf).min(0, initial=np.inf))
         self._high = np.maximum(self._high, np.where(finite, x, -np.inf).max(0, initial=-np.inf))
 
     def each(self) -> list[Figures]:
         """The figures of each dimension."""
-        parts = np.stack([self._count, self._odd, self._low, self._high, self._mean, self._squares], axis=1)
+        parts = np.stack([self._count, self._others, self._low, self._high, self._mean, self._squares], axis=1)
         return [_figures(*row) for row in parts.tolist()]
 
     def together(self) -> Figures:
@@ -56,7 +56,7 @@ class Moments:
         mean = float(self._count @ self._mean) / max(1.0, count)
         squares = float(self._squares.sum() + self._count @ (self._mean - mean) ** 2)
         low, high = float(self._low.min(initial=np.inf)), float(self._high.max(initial=-np.inf))
-        return _figures(count, float(self._odd.sum()), low, high, mean, squares)
+        return _figures(count, float(self._others.sum()), low, high, mean, squares)
 
 
 class ByteCounts:
@@ -79,7 +79,7 @@ class ByteCounts:
         return _figures(count, 0, low, high, mean, squares)
 
 
-def _figures(count: float, odd: float, low: float, high: float, mean: float, squares: float) -> Figures:
+def _figures(count: float, others: float, low: float, high: float, mean: float, squares: float) -> Figures:
     if not count:
-        return Figures(0, int(odd), None, None, None, None)
-    return Figures(int(count), int(odd), float(low), float(high), float(mean), float(np.sqrt(squares / count)))
+        return Figures(0, int(others), None, None, None, None)
+    return Figures(int(count), int(others), float(low), float(high), float(mean), float(np.sqrt(squares / count)))

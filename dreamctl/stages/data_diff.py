@@ -32,12 +32,8 @@ class DiffResult:
         it = self.found
         lines = [f"< {self.left}", f"> {self.right}"]
         lines += [f"  task: {it.task}"] if it.task else []
-        differ = [*it.columns, *it.origin]
-        lines += (
-            [indented(table([(difference.what, f"< {difference.left}", f"> {difference.right}") for difference in differ]))]
-            if differ
-            else []
-        )
+        differ = [(one.what, f"< {one.left}", f"> {one.right}") for one in (*it.columns, *it.origin)]
+        lines += [indented(table(differ))] if differ else []
         if it.left is None or it.right is None:
             return "\n".join([*lines, "  episodes: not compared, their columns differ"])
         lines += [*_lines("<", it.left), *_lines(">", it.right)]
@@ -61,8 +57,6 @@ def _listed(infos: Sequence[EpisodeInfo] | None) -> list[dict[str, object]] | No
 
 
 def _lines(side: str, infos: Sequence[EpisodeInfo]) -> list[str]:
-    rows = [
-        (side, info.key, count(info.length - 1, "step"), f"return {figure(info.episode_return)}", info.ending) for info in infos[:SHOWN]
-    ]
+    rows = [(side, i.key, count(i.length - 1, "step"), f"return {figure(i.episode_return)}", i.ending) for i in infos[:SHOWN]]
     more = [f"{side} and {len(infos) - SHOWN:,} more"] if len(infos) > SHOWN else []
     return [*([table(rows)] if rows else []), *more]

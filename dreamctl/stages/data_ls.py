@@ -45,10 +45,9 @@ class Listing:
         return {"files": [{**asdict(listed), "file": str(listed.file)} for listed in self.files]}
 
     def summary(self) -> str:
-        """A table for each folder."""
+        """A table; what is wrong with a damaged file stands in the last column."""
         head = ("file", "state", "rows", "episodes", "size", "stream", "seq", "first row", "created", "")
-        rows = [head if any(listed.damage for listed in self.files) else head[:-1]]
-        rows += [(*_cells(listed), listed.damage or "")[: len(rows[0])] for listed in self.files]
+        rows = [head, *((*_cells(listed), listed.damage or "") for listed in self.files)]
         return table(rows, right={2, 3, 4, 6, 7})
 
 

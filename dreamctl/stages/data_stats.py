@@ -24,7 +24,7 @@ class StatsResult:
         """As one object."""
         it = self.stats
         columns = {
-            c.name: {"dtype": c.dtype, "shape": list(c.shape), **_figures(c.whole), "dimensions": [_figures(one) for one in c.dimensions]}
+            c.name: {"dtype": c.dtype, "shape": list(c.shape), **asdict(c.whole), "dimensions": [asdict(one) for one in c.dimensions]}
             for c in it.columns
         }
         choices = {name: {str(choice): times for choice, times in sorted(counts.items())} for name, counts in it.choices.items()}
@@ -60,20 +60,15 @@ def stats(paths: Sequence[Path]) -> StatsResult:
     return StatsResult(paths, replay.spec.name, replay.rows, replay_stats(replay))
 
 
-def _figures(it: Figures) -> dict[str, object]:
-    values = asdict(it)
-    return {**values, "not_finite": values.pop("odd")}
-
-
 def _cells(it: Figures) -> tuple[str, str, str, str, str]:
-    return figure(it.min), figure(it.max), figure(it.mean), figure(it.std), str(it.odd or "-")
+    return figure(it.min), figure(it.max), figure(it.mean), figure(it.std), str(it.not_finite or "-")
 
 
 def _spread(spread: Spread | None) -> dict[str, object] | None:
     if spread is None:
         return None
     quantiles = {f"{share:g}": value for share, value in spread.quantiles.items()}
-    return {**_figures(spread.figures), "quantiles": quantiles, "edges": list(spread.edges), "counts": list(spread.counts)}
+    return {**asdict(spread.figures), "quantiles": quantiles, "edges": list(spread.edges), "counts": list(spread.counts)}
 
 
 def _choices(name: str, counts: Mapping[int, int]) -> str:

@@ -27,8 +27,10 @@ def size(count: float) -> str:
 
 
 def figure(value: float | None) -> str:
-    """Four digits, or a dash where there is none."""
-    return "-" if value is None else f"{value:.4g}"
+    """Four digits, all of them of what is large; a dash where there is none."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.4g}"
 
 
 def bar(share: float, width: int = 30) -> str:
