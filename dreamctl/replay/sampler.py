@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -48,6 +48,25 @@ class ReplayConfig:
     def window(self) -> int:
         """Rows that are drawn at once: T and those in front."""
         return self.start.context + self.batch_length
+
+
+class Batches(Protocol):
+    """What gives batches to a learner: a sampler, one that works ahead, one that follows a replay that grows."""
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """What `Windows.stream` counts."""
+
+    @property
+    def config(self) -> ReplayConfig:
+        """How windows are drawn."""
+
+    @property
+    def behind(self) -> Behind:
+        """What the selector must remember after the batch that was drawn last; see `WindowSampler`."""
+
+    def sample(self, k: int) -> Windows:
+        """Batch number k."""
 
 
 class WindowSampler:

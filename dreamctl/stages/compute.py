@@ -1,5 +1,6 @@
 """Where and how precisely a stage computes, decided once and recorded."""
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -7,8 +8,10 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import DTypeLike
 
 from dreamctl.core.errors import UsageError
+from dreamctl.core.experience import Array
 from dreamctl.core.session import Session
 from dreamctl.world_model.model import WorldModelConfig
 
@@ -40,6 +43,14 @@ class Compute:
         """
         half = PRECISIONS[self.precision]
         return nullcontext() if half is None else torch.autocast(self.device.type, half)
+
+    def allocate(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+        """Memory, whatever is in it, from which the device is filled while it computes: page-locked where that is CUDA."""
+        if self.device.type != "cuda":
+            return np.empty(shape, dtype)
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        held: Array = torch.empty(size, dtype=torch.uint8, pin_memory=True).numpy().view(dtype).reshape(shape)
+        return held
 
     def to_json(self) -> dict[str, object]:
         """For provenance."""

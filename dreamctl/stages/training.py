@@ -1,5 +1,6 @@
 """The learner with its data, as `train-wm`, `train-ac` and `run` share it: batches, noise, figures."""
 
+from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -12,15 +13,35 @@ from dreamctl.core.errors import TrainingDiverged
 from dreamctl.core.experience import TaskSpec, Windows
 from dreamctl.core.tensors import Batch, LatentState
 from dreamctl.replay.reader import Replay
-from dreamctl.replay.sampler import WindowSampler
+from dreamctl.replay.sampler import Batches, WindowSampler
 from dreamctl.stages.compute import Compute, generator
-from dreamctl.stages.encoding import encoded
+from dreamctl.stages.encoding import encoded, upload
 from dreamctl.stages.learner import Learner
 from dreamctl.stages.window_start import Memory, ModelStates
 from dreamctl.world_model.model import WorldModel
 
 # What noise is for, after the seed; an update's own is 0, that of acting is in policy.py.
 HOLDOUT_NOISE, CONTEXT_NOISE, HOLDOUT_CONTEXT_NOISE = 1, 2, 3
+
+
+class Uploads:
+    """Batches that may still be on their way to a CUDA device.
+
+    When one is drawn, the buffer of the last but one is filled anew behind it: that one has to be there.
+    """
+
+    def __init__(self) -> None:
+        self._begun: deque[torch.cuda.Event] = deque()
+
+    def wait(self) -> None:
+        """Until only the last one may be under way."""
+        while len(self._begun) > 1:
+            self._begun.popleft().synchronize()
+
+    def note(self, device: torch.device) -> None:
+        """Another one is on its way."""
+        if device.type == "cuda":
+            self._begun.append(torch.cuda.current_stream(device).record_event())
 
 
 @dataclass
@@ -33,19 +54,22 @@ class Trainer:
     """
 
     learner: Learner
-    sampler: WindowSampler
+    sampler: Batches
     spec: TaskSpec
     compute: Compute
     seed: int
     offset: int = 0
     memory: Memory | None = None
     _pending: list[dict[str, Tensor]] = field(default_factory=list)
+    _uploads: Uploads = field(default_factory=Uploads)
 
     def update(self, number: int) -> None:
         """Gradient update `number` of this run, counted from 0."""
         number += self.offset
+        self._uploads.wait()
         windows, start = self._begin(self.sampler, number, CONTEXT_NOISE)
         batch = self._to_batch(windows)
+        self._uploads.note(self.compute.device)
         size, length = batch.reward.shape
         noise = self.learner.noise(size, length, generator(self.compute, self.seed, 0, number))
         figures, state = self.learner.update(batch, start, noise)
@@ -88,7 +112,7 @@ class Trainer:
                 sums[name] = sums.get(name, 0.0) + float(term.mean()) / batches
         return {f"holdout/{name}": value for name, value in sums.items()}
 
-    def _begin(self, sampler: WindowSampler, number: int, noise: int) -> tuple[Windows, LatentState]:
+    def _begin(self, sampler: Batches, number: int, noise: int) -> tuple[Windows, LatentState]:
         """The rows of batch `number` to learn from, and the states before them."""
         chances = partial(generator, self.compute, self.seed, noise, number)
         states = ModelStates(self.learner.world_model, self._to_batch, sampler, self.compute, chances, self.memory)
@@ -112,14 +136,11 @@ def to_batch(windows: Windows, spec: TaskSpec, device: torch.device) -> Batch:
     prev_action = codec.encode(windows.prev_action)
     prev_action[windows.is_first] = 0  # nothing led here, which is not the same as choice number 0
 
-    def tensor(array: np.ndarray) -> Tensor:  # type: ignore[type-arg]
-        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
-
     return Batch(
         observation=encoded(spec, windows.observation, device),
-        prev_action=tensor(prev_action),
-        reward=tensor(windows.reward.astype(np.float32)),
-        is_first=tensor(windows.is_first),
-        is_last=tensor(windows.is_last),
-        terminated=tensor(windows.terminated),
+        prev_action=upload(prev_action, device),
+        reward=upload(windows.reward.astype(np.float32), device),
+        is_first=upload(windows.is_first, device),
+        is_last=upload(windows.is_last, device),
+        terminated=upload(windows.terminated, device),
     )

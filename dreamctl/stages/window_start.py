@@ -17,7 +17,7 @@ from dreamctl.core.tensors import Batch, LatentState
 from dreamctl.nn.distributions import full_precision
 from dreamctl.replay.latents import LatentStore
 from dreamctl.replay.reader import Replay
-from dreamctl.replay.sampler import ReplayConfig, WindowSampler
+from dreamctl.replay.sampler import Batches, ReplayConfig
 from dreamctl.replay.side_file import SideFiles
 from dreamctl.replay.starts import Latents
 from dreamctl.stages.compute import Compute
@@ -45,7 +45,7 @@ class Memory:
         files.read(replay.streams, updates)
         return cls(store, files, keeps)
 
-    def keep(self, sampler: WindowSampler, windows: Windows, state: LatentState, updates: int) -> None:
+    def keep(self, sampler: Batches, windows: Windows, state: LatentState, updates: int) -> None:
         """Store the posterior states (B, T, ·) of windows, as they were seen by update number `updates`."""
         if self.keeps:
             self.store.write(sampler.streams, windows.stream, windows.row, _numbers(state.h), _numbers(state.z), updates=updates)
@@ -78,7 +78,7 @@ class ModelStates:
 
     world_model: WorldModel
     to_batch: Callable[[Windows], Batch]
-    sampler: WindowSampler
+    sampler: Batches
     compute: Compute
     noise: Callable[[], torch.Generator]
     memory: Memory | None = None
