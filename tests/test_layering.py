@@ -27,7 +27,7 @@ MAY_IMPORT = {
 # Stage modules that belong to no one command; every other one is a command's, and only `run` may import it.
 SHARED = {
     *("agent", "compute", "dreaming", "encoding", "environments", "experiment", "given_actions", "interleave", "learner", "output"),
-    *("plan", "policy", "resume", "tables", "train_ratio", "training", "training_stage", "window_start"),
+    *("plan", "policy", "replacing", "resume", "tables", "train_ratio", "training", "training_stage", "window_start"),
 }
 
 

@@ -1,12 +1,21 @@
 """`dreamctl data`."""
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
+from dreamctl.cli import data_edit
 from dreamctl.cli.grouped import grouped
 from dreamctl.cli.help import Command, Group
-from dreamctl.cli.options import Replays, Shown
+from dreamctl.cli.options import EXPERIMENT, LARGEST_SEED, OUTPUT, Replacing, Replays, Shown, Which, argument, option, out_option
+from dreamctl.core.errors import CheckFailed
 
 app = typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode=None, help="Replays and imagined rollouts.")
+
+
+One = Annotated[Path, argument("A", "A replay file or folder.")]
+Other = Annotated[Path, argument("B", "Another one.")]
 
 
 @app.callback()
@@ -21,3 +30,92 @@ def info(replays: Replays, shown: Shown) -> None:
     from dreamctl.stages.data import info
 
     shown.emit(info(replays))
+
+
+@app.command("ls", cls=Command)
+@grouped
+def ls(
+    replays: Replays,
+    shown: Shown,
+    episodes: Annotated[bool, option(OUTPUT, "One line an episode instead of a file.", "--episodes")] = False,
+) -> None:
+    """List the files of replays, damaged ones too."""
+    from dreamctl.stages.data_ls import ls, ls_episodes
+
+    shown.emit(ls_episodes(replays) if episodes else ls(replays))
+
+
+@app.command("schema", cls=Command)
+@grouped
+def schema(replays: Replays, shown: Shown) -> None:
+    """Show the datasets of replays and how they are stored."""
+    from dreamctl.stages.data_schema import schema
+
+    shown.emit(schema(replays))
+
+
+@app.command("stats", cls=Command)
+@grouped
+def stats(replays: Replays, shown: Shown) -> None:
+    """Figures of each column, of choices, returns and lengths."""
+    from dreamctl.stages.data_stats import stats
+
+    shown.emit(stats(replays))
+
+
+@app.command("sample", cls=Command)
+@grouped
+def sample(
+    replays: Replays,
+    *,
+    which: Which,
+    seed: Annotated[int, option(EXPERIMENT, "Of the draws (0).", metavar="N", least=0, most=LARGEST_SEED)] = 0,
+    batch: Annotated[int, option(EXPERIMENT, "Which batch of that seed (0).", metavar="K", least=0)] = 0,
+    out: Annotated[Path | None, out_option("FILE", ".npz for the arrays, .png for a contact sheet.")] = None,
+    replacing: Replacing,
+    shown: Shown,
+) -> None:
+    """Draw one batch, as a training would."""
+    from dreamctl.core.session import Session
+    from dreamctl.stages.data_sample import drawn_by, sample
+
+    session = Session(seed=seed, existing=replacing.existing)
+    shown.emit(sample(replays, drawn_by(which.layers({})), batch=batch, out=out, session=session))
+
+
+@app.command("verify", cls=Command)
+@grouped
+def verify(
+    replays: Replays, shown: Shown, deep: Annotated[bool, option(EXPERIMENT, "Decode every byte and check it.", "--deep")] = False
+) -> None:
+    """Check every file of replays; exit 1 where one is damaged."""
+    from dreamctl.stages.data_verify import verify_replays
+
+    result = verify_replays(replays, deep=deep)
+    shown.emit(result)
+    if result.found.problems:
+        found = result.found
+        raise CheckFailed(
+            f"{', '.join(map(str, replays))}: {len(found.problems)} problems in {found.files} files; see `dreamctl data repair`"
+        )
+
+
+@app.command("diff", cls=Command)
+@grouped
+def diff(left: One, right: Other, shown: Shown) -> None:
+    """Compare two replays by content; exit 1 where they differ."""
+    from dreamctl.stages.data_diff import diff
+
+    result = diff(left, right)
+    shown.emit(result)
+    if not result.found.equal:
+        raise CheckFailed(f"{left} and {right}: differ")
+
+
+for _name, _function in {
+    "merge": data_edit.merge,
+    "split": data_edit.split,
+    "filter": data_edit.filter_episodes,
+    "prune": data_edit.prune,
+}.items():
+    app.command(_name, cls=Command)(grouped(_function))

@@ -15,9 +15,7 @@ from dreamctl.stages.environments import environments, take
 from dreamctl.stages.experiment import CollectConfig, Resolved
 from dreamctl.stages.output import check_output, remove_output
 from dreamctl.stages.plan import Plan
-
-# What a replay folder holds: shards, the marks and unfinished files of their writers, and latents stored for their rows.
-SHARDS = ("*.h5", ".*.lock", ".*.tmp", ".latents-*")
+from dreamctl.stages.replacing import SHARDS
 
 
 @dataclass(frozen=True)

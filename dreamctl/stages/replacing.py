@@ -1,0 +1,92 @@
+"""An output that is written beside its place and takes it when it is complete: a file or a folder of shards."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dreamctl.core.errors import UsageError
+from dreamctl.core.files import sync_folder, unwritable
+from dreamctl.core.locks import sole_writer
+from dreamctl.core.session import Session
+from dreamctl.replay.recording import Tick
+from dreamctl.stages.output import check_file, check_output
+
+# What a replay folder holds: shards, the marks and unfinished files of their writers, and latents stored for their rows.
+SHARDS = ("*.h5", ".*.lock", ".*.tmp", ".latents-*")
+
+
+def check_replay(out: Path, session: Session) -> None:
+    """Refuse to touch a replay that is there unless the session says how: NAME.h5 is a file, anything else a folder.
+
+    Raises:
+        UsageError: it exists, is of the other sort, or a folder holds what no replay holds.
+        OutputError: its folder cannot be written.
+    """
+    if out.suffix == ".h5":
+        check_file(out, session, resume=False)
+    else:
+        check_folder(out, session, SHARDS)
+
+
+def check_folder(out: Path, session: Session, ours: tuple[str, ...]) -> None:
+    """As `check_output`, for a folder of which every entry fits one of the shell patterns `ours`.
+
+    Raises:
+        UsageError: a file is there, or a folder with something else.
+    """
+    if out.is_file():
+        raise UsageError(f"{out}: is a file, wanted the name of a folder; choose another --out")
+    check_output(out, session, resume=False)
+    others = {entry.name for entry in out.glob("*")} - {entry.name for pattern in ours for entry in out.glob(pattern)}
+    if others:
+        raise UsageError(f"{out}: holds {min(others)}, which would be lost; choose another --out")
+
+
+@contextmanager
+def replaced(out: Path) -> Iterator[Path]:
+    """A place of the same name in a folder of its own beside `out`; what is written there replaces `out` when this is left well.
+
+    Raises:
+        OutputError: another process writes `out`, or it cannot be replaced.
+    """
+    workshop = out.with_name(f".{out.name}.new")
+    with sole_writer(out):
+        try:
+            shutil.rmtree(workshop, ignore_errors=True)
+            workshop.mkdir(parents=True)
+            yield workshop / out.name
+            _replace(workshop / out.name, out)
+        except OSError as error:
+            raise unwritable(out, error) from error
+        finally:
+            shutil.rmtree(workshop, ignore_errors=True)
+
+
+def ticking(label: str, new: Path, session: Session) -> Tick:
+    """Shows how far the writing of `new` is, and ends it where the session is asked to stop.
+
+    Raises:
+        StoppedEarly, Interrupted: someone asked; nothing is written then.
+    """
+    started = False
+
+    def tick(done: int, total: int) -> None:
+        nonlocal started
+        if not started:
+            session.progress.start(label, total)
+            started = True
+        session.progress.update(done)
+        if session.stop.requested():
+            raise session.stop.lost(f"{label} {new.name}", f"{100 * done // max(1, total)} %")
+
+    return tick
+
+
+def _replace(new: Path, out: Path) -> None:
+    old = new.with_name(f"{new.name}.old")
+    if out.is_dir():
+        os.rename(out, old)
+    os.replace(new, out)
+    sync_folder(out.parent)
