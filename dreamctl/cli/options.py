@@ -75,10 +75,9 @@ class Which:
 
     def layers(self, shorthands: dict[str, tuple[str, object]], file: str | None = None) -> "list[Layer]":
         """The layers that `resolve` lays over the defaults; presets that a file names lie below those of the command line."""
-        from dreamctl.core.config import Layer, load_layers, parse_assignment, preset_layers
-        from dreamctl.stages.experiment import SECTIONS
+        from dreamctl.core.config import Layer, parse_assignment, preset_layers
 
-        files = [layer for text in (file, self.config) if text for layer in load_layers(text, SECTIONS)]
+        files = [layer for text in (file, self.config) if text for layer in _file_layers(text)]
         named = [layer for name in self.preset or [] for layer in preset_layers(name)]
         presets = [layer for layer in files if layer.is_preset] + named
         own = [layer for layer in files if not layer.is_preset]
@@ -204,6 +203,14 @@ def env_keys(env: str | None, option: str = "ENV") -> dict[str, tuple[str, objec
 
     suite, task = suite_and_task(env)
     return {option: ("env", {"suite": suite, "task": task})}
+
+
+def _file_layers(text: str) -> "list[Layer]":
+    """The layers of FILE[:NAME]; only the experiment knows its sections, and it loads torch."""
+    from dreamctl.core.config import load_layers
+    from dreamctl.stages.experiment import SECTIONS
+
+    return load_layers(text, SECTIONS)
 
 
 def _at(key: str, value: object) -> dict[str, object]:
