@@ -1,10 +1,8 @@
-"""What a sealed shard must satisfy before it is believed: layout, episode table, values. Never looks at every byte."""
+"""What the rows of a shard must satisfy before they are believed: episode table, flags, values. Never looks at big columns."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,50 +10,56 @@ from dreamctl.core.codec import ActionCodec
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array, TaskSpec
 from dreamctl.core.parts import ChoiceCodec, LeafCodec, leaf_codec
-from dreamctl.replay.format import CHUNK_LIMIT, Field
-
-ALLOWED_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
-
-
-def layout(path: Path, file: h5py.File, fields: Sequence[Field], size: int) -> tuple[int, int, dict[str, h5py.Dataset]]:
-    """Number of committed rows and episodes, and the datasets by path, once every one is where it should be.
-
-    Raises:
-        InputError: a dataset is missing, linked, virtual, external, of another type or longer or shorter than committed.
-    """
-    commit = Field("/commit", "<i8", (), "commit")
-    _own_links(path, file, [field.path for field in (commit, *fields)])
-    numbers = _dataset(path, file, commit, size)[:].tolist()
-    if len(numbers) != 4:
-        raise InputError(f"{path}: /commit holds {len(numbers)} numbers, wanted 4; copy or collect it again")
-    rows, episodes = numbers[:2]
-    datasets = {field.path: _dataset(path, file, field, size) for field in fields}
-    for field in fields:
-        found, wanted = datasets[field.path].shape[0], episodes if field.per_episode else rows
-        if found != wanted:
-            raise InputError(f"{path}: {field.path} holds {found} rows, /commit says {wanted}; copy or collect it again")
-    return rows, episodes, datasets
+from dreamctl.replay.format import Kind
+from dreamctl.replay.header import MEND
 
 
-def episodes(path: Path, rows: int, table: Mapping[str, Array], steps: Mapping[str, Array]) -> None:
-    """The episode table and the flags of the rows agree.
+def episodes(path: Path, kind: Kind, table: Mapping[str, Array], steps: Mapping[str, Array]) -> None:
+    """The episode table and the flags and rewards of the rows agree.
 
     Raises:
         InputError: they do not.
     """
+    rows = len(steps["is_first"])
     start, length, segment = (np.asarray(table[name], np.int64) for name in ("start", "length", "segment"))
-    end = np.concatenate([[0], start + length])
-    if (length < 1).any() or (start != end[:-1]).any() or end[-1] != rows:
-        raise InputError(f"{path}: /episodes does not cover the {rows} rows one after another; copy or collect it again")
+    if (length < 1).any() or (length > rows).any() or (start != np.append(0, np.cumsum(length))[:-1]).any() or length.sum() != rows:
+        raise InputError(f"{path}: /episodes does not cover the {rows} rows one after another; {MEND}")
     if (segment[1:] != 0).any() or (segment < 0).any():
-        raise InputError(f"{path}: /episodes/segment goes on with an episode in the middle of a shard; copy or collect it again")
+        raise InputError(f"{path}: /episodes/segment goes on with an episode in the middle of a shard; {MEND}")
+    for name, told in (_strange(kind, table) | {"return": _wrong_return(table, steps["reward"])}).items():
+        if told.any():
+            raise InputError(f"{path}: /episodes/{name} row {int(told.argmax())} is {table[name][told.argmax()]}, which cannot be; {MEND}")
     first = np.zeros(rows, bool)
     first[start[segment == 0]] = True
     _same(path, "is_first", "on the first row of an episode and nowhere else", steps["is_first"], first)
     for flag in ("terminated", "truncated"):
         last = np.zeros(rows, bool)
-        last[start + length - 1] = table[flag].astype(bool)
+        last[start + length - 1] = table[flag] != 0
         _same(path, flag, "on a last row where /episodes says so and nowhere else", steps[flag], last)
+
+
+def _strange(kind: Kind, table: Mapping[str, Array]) -> dict[str, NDArray[np.bool_]]:
+    """Column -> where it holds what no episode has."""
+    flags = {name: np.asarray(table[name], np.uint8) for name in ("terminated", "truncated", "complete")}
+    numbers = np.asarray(table["id"], np.int64)
+    alike = np.ones(len(numbers), bool)
+    alike[np.unique(numbers, return_index=True)[1]] = False
+    found = {name: column > 1 for name, column in flags.items()} | {"id": (numbers < 0) | alike}
+    if kind == "env":
+        found["complete"] |= (flags["terminated"] | flags["truncated"]) > flags["complete"]
+        return found
+    context = np.asarray(table["context"], np.int64)
+    found["context"] = (context < 0) | (context > np.asarray(table["length"], np.int64))
+    return found | {name: np.asarray(table[name], np.int64) < -1 for name in ("source_shard", "source_row")}
+
+
+def _wrong_return(table: Mapping[str, Array], reward: Array) -> NDArray[np.bool_]:
+    """Where the return is not the sum of the rewards, but for rounding; an unknown reward is told of elsewhere."""
+    if not len(table["start"]) or not np.isfinite(reward.sum(dtype=np.float64)):
+        return np.zeros(len(table["start"]), bool)
+    numbers, starts = np.asarray(reward, np.float64), np.asarray(table["start"], np.int64)
+    slack = 1e-9 + 1e-6 * np.add.reduceat(np.abs(numbers), starts)
+    return np.asarray(~(np.abs(np.asarray(table["return"], np.float64) - np.add.reduceat(numbers, starts)) <= slack))
 
 
 def values(path: Path, spec: TaskSpec, table: Mapping[str, Array], steps: Mapping[str, Array]) -> None:
@@ -65,7 +69,8 @@ def values(path: Path, spec: TaskSpec, table: Mapping[str, Array], steps: Mappin
         InputError: names file, key and row of the first value that is not.
     """
     for name, column in steps.items():
-        if column.dtype.kind == "f":
+        # What else was recorded beside them may be anything.
+        if column.dtype.kind == "f" and not name.startswith(("extra/", "truth/")):
             _finite(path, name, column)
     last = np.zeros(len(steps["reward"]), bool)
     last[np.asarray(table["start"], np.int64) + np.asarray(table["length"], np.int64) - 1] = True
@@ -104,65 +109,8 @@ def _finite(path: Path, name: str, column: Array) -> None:
 
 
 def _same(path: Path, flag: str, where: str, found: Array, wanted: NDArray[np.bool_]) -> None:
-    differs = found.astype(bool) != wanted
+    stored = found.view(np.uint8)
+    differs = stored != wanted
     if differs.any():
         row = int(differs.argmax())
-        raise InputError(f"{path}: /steps/{flag} row {row} is {int(bool(found[row]))}, it must be set {where}; copy or collect it again")
-
-
-def _own_links(path: Path, file: h5py.File, names: Sequence[str]) -> None:
-    """Every group and dataset on the way is in this file under a name of its own."""
-    prefixes = {"/".join(parts[:depth]): None for name in names for parts in [name.split("/")] for depth in range(2, len(parts) + 1)}
-    for prefix in prefixes:
-        if not file.id.links.exists(prefix.encode()):
-            raise InputError(f"{path}: {prefix} is missing, wanted a dataset; copy or collect it again")
-        if file.id.links.get_info(prefix.encode()).type != h5py.h5l.TYPE_HARD:
-            raise InputError(f"{path}: {prefix} is a link, wanted a dataset of its own; copy or collect it again")
-
-
-def _dataset(path: Path, file: h5py.File, field: Field, size: int) -> h5py.Dataset:
-    """The dataset of a field, a plain one with all its bytes inside the file."""
-    dataset = file[field.path]
-    problem = _form(dataset, field) or _storage(dataset, size)
-    if problem:
-        raise InputError(f"{path}: {field.path} {problem}; copy or collect it again")
-    return dataset
-
-
-def _form(dataset: h5py.Dataset, field: Field) -> str | None:
-    """What is wrong with type and shape, None where nothing is."""
-    if not isinstance(dataset, h5py.Dataset):
-        return "is not a dataset"
-    if dataset.dtype != np.dtype(field.dtype):
-        return f"is of dtype {dataset.dtype.str}, the schema says {field.dtype}"
-    if not dataset.shape or dataset.shape[1:] != field.shape:
-        return f"is of shape {dataset.shape}, the schema says (rows, {', '.join(map(str, field.shape))})"
-    return None
-
-
-def _storage(dataset: h5py.Dataset, size: int) -> str | None:
-    """What is wrong with where the bytes lie, None where nothing is."""
-    properties = dataset.id.get_create_plist()
-    form = properties.get_layout()
-    if form == h5py.h5d.VIRTUAL or properties.get_external_count():
-        return "lies in another file"
-    filters = {properties.get_filter(index)[0] for index in range(properties.get_nfilters())}
-    if not filters <= ALLOWED_FILTERS:
-        return f"uses filters {sorted(filters - ALLOWED_FILTERS)}, only deflate, shuffle and fletcher32 are read"
-    if form == h5py.h5d.CHUNKED:
-        return _chunks(dataset, properties.get_chunk(), size)
-    if form != h5py.h5d.CONTIGUOUS:
-        return "is neither contiguous nor chunked"
-    offset = dataset.id.get_offset()
-    return "ends beyond the file" if offset is None or offset + dataset.nbytes > size else None
-
-
-def _chunks(dataset: h5py.Dataset, chunk: tuple[int, ...], size: int) -> str | None:
-    if math.prod(chunk) * dataset.dtype.itemsize > CHUNK_LIMIT:
-        return f"has chunks of {chunk}, larger than {CHUNK_LIMIT >> 20} MiB"
-    wanted = math.prod(-(-length // width) for length, width in zip(dataset.shape, chunk, strict=True))
-    ends: list[int] = []
-    dataset.id.chunk_iter(lambda found: ends.append(found.byte_offset + found.size))
-    if len(ends) != wanted:
-        return f"has {len(ends)} chunks, wanted {wanted}"
-    return "ends beyond the file" if ends and max(ends) > size else None
+        raise InputError(f"{path}: /steps/{flag} row {row} is {stored[row]}, it must be set {where}; {MEND}")

@@ -15,7 +15,8 @@ from dreamctl.core.spaces import spec_difference
 from dreamctl.replay.facts import read_facts
 from dreamctl.replay.folder import shard_files
 from dreamctl.replay.format import schema_difference
-from dreamctl.replay.shard import Header, opened, read_columns, read_header
+from dreamctl.replay.header import Header, opened, read_header
+from dreamctl.replay.shard import read_columns
 
 NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES)
 

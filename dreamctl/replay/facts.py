@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dreamctl.core.errors import InputError
-from dreamctl.replay.shard import opened, text_attribute
+from dreamctl.replay.header import opened, text_attribute
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ for both. Rows count as written when /commit says so; durable rows survive a los
 
 import hashlib
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, cast
@@ -69,7 +71,7 @@ class Field:
     @property
     def row_bytes(self) -> int:
         """Bytes of one row."""
-        return int(np.dtype(self.dtype).itemsize * np.prod(self.shape, dtype=np.int64))
+        return int(np.dtype(self.dtype).itemsize * math.prod(self.shape))
 
     @property
     def big(self) -> bool:
@@ -143,12 +145,39 @@ def schema_from_json(text: str) -> list[Field]:
         InputError: the text is not a schema list.
     """
     try:
-        fields = [Field(item["path"], item["dtype"], tuple(item["shape"]), item["role"]) for item in json.loads(text)]
-        for field in fields:
-            assert_fixed(np.dtype(field.dtype))
-    except (KeyError, TypeError, ValueError) as error:
+        fields = [_field(**item) for item in json.loads(text)]
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"schema: not readable ({error}): {text[:80]}") from error
     return fields
+
+
+def _field(path: str, dtype: str, shape: list[int], role: str) -> Field:
+    """One dataset of a schema that was read.
+
+    Raises:
+        ValueError: a path, dtype or shape that none has.
+    """
+    if not _in_place(path, role):
+        raise ValueError(f"{path!r} is no place for {role!r}")
+    if not re.fullmatch("[<|][biuf][1248]", dtype):
+        raise ValueError(f"{path}: dtype {dtype!r} is not a little-endian number")
+    if len(shape) > 16 or not all(type(length) is int and length >= 0 for length in shape):
+        raise ValueError(f"{path}: {str(shape)[:80]} is no shape")
+    if math.prod(shape) * np.dtype(dtype).itemsize > CHUNK_LIMIT:
+        raise ValueError(f"{path}: a row of {shape} is larger than {CHUNK_LIMIT >> 20} MiB")
+    assert_fixed(np.dtype(dtype))
+    return Field(path, dtype, tuple(shape), role)
+
+
+def _in_place(path: str, role: str) -> bool:
+    """Whether datasets of this role lie there; no path leads up or nowhere."""
+    root, *parts = path.split("/")
+    if root or any(part in ("", ".", "..") or not part.isprintable() for part in parts):
+        return False
+    if role == "episode":
+        return parts[0] == "episodes" and len(parts) == 2
+    named = len(parts) > 2
+    return parts[:2] == ["steps", role] and (role == "action" or named == (role in ("observation", "extra", "truth")))
 
 
 def schema_id(text: str) -> str:

@@ -72,6 +72,21 @@ def locate(found: Found, fields: Sequence[Field]) -> tuple[int, int, Mapping[str
     return rows, episodes, layouts
 
 
+def read_bytes(file: h5py.File, name: str, limit: int) -> bytes:
+    """What a dataset of bytes outside the schema holds.
+
+    Raises:
+        InputError: it is not there, is of another form, or is longer than `limit`.
+    """
+    found = look_at(Path(file.filename), file, "sealed")
+    _own_links(found, [name])
+    field = Field(name, "|u1", (), "meta")
+    rows = _form(_dataset(found, field), field)[0]
+    if rows > limit:
+        raise found.wrong(f"{name} is of {rows} bytes, more than {limit >> 20} MiB")
+    return read_rows(found.descriptor, _layout(found, field, rows)).tobytes()
+
+
 def _committed(found: Found) -> tuple[int, int, Layout]:
     """Rows and episodes that /commit counts, and where it lies."""
     layout = _layout(found, COMMIT, 4)
@@ -100,12 +115,14 @@ def _layout(found: Found, field: Field, rows: int) -> Layout:
         raise found.wrong(f"{field.path} {problem}")
     # Appended rows fill a place that was there before; what is sealed is as long as it says.
     if rows > capacity or (rows < capacity and not found.live):
-        raise found.wrong(f"{field.path} holds {capacity} rows, /commit says {rows}")
+        raise found.wrong(f"{field.path} holds {capacity} rows, {'wanted' if field is COMMIT else '/commit says'} {rows}")
     try:
         storage = _storage(found, dataset, field, capacity)
     except ValueError as error:
         raise found.wrong(f"{field.path} {error}") from error
     status = found.status
+    # Behind the committed episodes of a live shard the open one is announced.
+    rows += found.live and field.per_episode and rows < capacity
     return Layout(found.path, status.st_ino, status.st_size, field.path, np.dtype(field.dtype), field.shape, rows, storage)
 
 

@@ -8,10 +8,11 @@ import numpy as np
 from dreamctl.core.experience import Array
 from dreamctl.replay.folder import parts_folder, places, remove_parts
 from dreamctl.replay.format import Field, parted
+from dreamctl.replay.header import read_header
 from dreamctl.replay.origin import Origin
 from dreamctl.replay.reader import Replay, open_replay
 from dreamctl.replay.sealed import write_sealed
-from dreamctl.replay.shard import read_columns, read_header
+from dreamctl.replay.shard import read_columns
 from dreamctl.replay.stream import EpisodeInfo
 
 

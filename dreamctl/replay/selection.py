@@ -12,10 +12,11 @@ from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array
 from dreamctl.replay.facts import alike, read_facts
 from dreamctl.replay.format import Field, schema_difference
+from dreamctl.replay.header import opened, read_header, text_attribute
 from dreamctl.replay.origin import Origin
 from dreamctl.replay.reader import Replay, held_out
 from dreamctl.replay.recording import Recording
-from dreamctl.replay.shard import opened, read_columns, read_header, text_attribute
+from dreamctl.replay.shard import read_columns
 from dreamctl.replay.stream import EpisodeInfo, Span
 
 BLOCK_BYTES = 16 << 20

@@ -8,7 +8,7 @@ import h5py
 
 from dreamctl.core.errors import InputError
 from dreamctl.replay.format import Field
-from dreamctl.replay.shard import opened, read_header
+from dreamctl.replay.header import opened, read_header
 
 FILTERS = {h5py.h5z.FILTER_DEFLATE: "gzip", h5py.h5z.FILTER_SHUFFLE: "shuffle", h5py.h5z.FILTER_FLETCHER32: "fletcher32"}
 

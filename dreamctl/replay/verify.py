@@ -13,8 +13,9 @@ from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array
 from dreamctl.replay.folder import shard_files
 from dreamctl.replay.format import Field
+from dreamctl.replay.header import opened
 from dreamctl.replay.join import join_shards
-from dreamctl.replay.shard import Shard, opened, read_shard
+from dreamctl.replay.shard import Shard, read_shard
 
 PIECE = 4 << 20  # bytes that are decoded at once
 

@@ -85,7 +85,8 @@ def test_newer_major_versions_are_refused_and_newer_minor_ones_read(shard: Path)
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("state", "live", "state is 'live', wanted 'sealed'"),
+        ("state", "live", "is not contiguous, as a live shard is"),
+        ("state", "odd", "state is 'odd', wanted 'sealed' or 'live'"),
         ("kind", "odd", "kind 'odd'"),
         ("alignment", "odd", "alignment 'odd'"),
         ("schema", "[]", "schema is not the one its schema_id names"),
@@ -119,7 +120,7 @@ def test_text_of_variable_length_is_not_trusted(shard: Path) -> None:
         ("/episodes/start", 1, 4, "/episodes does not cover the 9 rows"),
         ("/episodes/length", 1, 3, "/episodes does not cover the 9 rows"),
         ("/episodes/segment", 1, 1, "/episodes/segment goes on with an episode in the middle"),
-        ("/commit", 0, 8, "holds 9 rows, /commit says 8"),
+        ("/commit", 0, 8, "/commit is [8, 2, 9, 1], wanted counts"),
         ("/commit", 1, 3, "holds 2 rows, /commit says 3"),
     ],
 )
@@ -381,4 +382,4 @@ def test_a_commit_of_another_length_is_refused(shard: Path) -> None:
     with h5py.File(shard, "r+") as file:
         del file["/commit"]
         file["/commit"] = np.array([9], "<i8")
-    assert "/commit holds 1 numbers, wanted 4" in refusal(shard)
+    assert "/commit holds 1 rows, wanted 4" in refusal(shard)
