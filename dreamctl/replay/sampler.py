@@ -132,9 +132,9 @@ class WindowSampler:
         """Number of windows there are."""
         return len(self._current())
 
-    def leave_behind(self) -> None:
-        """Everything that is there now is behind us: no window of it is new."""
-        self.behind = self._current().complete()
+    def go_on(self, behind: Behind | None) -> None:
+        """Take up what another sampler had behind it; where that is not known, everything that is there now: no window of it is new."""
+        self.behind = self._current().complete() if behind is None else behind
 
     def sample(self, k: int, out: Windows | None = None) -> Windows:
         """Batch number k, (B, T) with the rows in front that the start wants.

@@ -198,6 +198,7 @@ class Experiment:
 
 
 SECTIONS = tuple(Experiment.__dataclass_fields__)
+SPEED = ("replay.cache", "replay.cache_gb")  # keys that change how fast things go, and nothing else
 RECORDED = "recorded"  # source of the values that an artefact holds
 
 
@@ -250,7 +251,7 @@ def check_same_section(section: str, given: Resolved, kept: Resolved, where: str
         UsageError: names the first key of the section that differs.
     """
     new, old = _leaves(given.plain), _leaves(kept.plain)
-    for key in sorted(new.keys() | old.keys()):
+    for key in sorted((new.keys() | old.keys()) - {*SPEED}):
         # A kind may be given by its name alone: then the key that was given lies above the leaf that differs.
         said = any(f"{key}.".startswith(f"{origin}.") for origin in given.merged.origins)
         if said and f"{key}.".startswith(f"{section}.") and new.get(key) != old.get(key):
@@ -258,8 +259,9 @@ def check_same_section(section: str, given: Resolved, kept: Resolved, where: str
 
 
 def gone_on(config: Values, given: Resolved, free: Collection[str]) -> Resolved:
-    """The experiment that an artefact recorded, and over it what is given anew in the free sections."""
-    said = [(key.split("."), source) for key, source in given.merged.origins.items() if key.partition(".")[0] in free]
+    """The experiment that an artefact recorded, and over it what is given anew in the free sections, or for speed."""
+    origins = given.merged.origins.items()
+    said = [(key.split("."), source) for key, source in origins if key.partition(".")[0] in free or key in SPEED]
     anew = [Layer(source, _nested(path, given.merged.values)) for path, source in said]
     return Resolved(resolve([Layer(RECORDED, config), *anew]).experiment, given.merged)
 

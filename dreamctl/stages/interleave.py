@@ -115,6 +115,8 @@ class Loop:
         replay = open_replay([folder.replay]) if sealed else Replay.empty(spec, envs.num_envs)
         counters.env_steps = replay.env_steps
         sampler = WindowSampler(replay, experiment.replay, session.seed)
+        if before is not None:
+            sampler.go_on(before.state.get("behind"))
         memory = remembered(experiment.replay, replay, learner.world_model, session, learner.steps("world_model"))
         size = experiment.replay.batch_size * experiment.replay.batch_length
         loop = cls(
@@ -240,7 +242,7 @@ class Loop:
             spec=self.spec,
             weights=weights_of(learner.world_model, learner.actor_critic),
             optimizer=optimizer_of(learner),
-            state={"counters": vars(counters).copy(), "seed": self.session.seed},
+            state={"counters": vars(counters).copy(), "seed": self.session.seed, "behind": dict(self.trainer.sampler.behind)},
             provenance=self.provenance,
         ).save(path)
 

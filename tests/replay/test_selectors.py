@@ -49,7 +49,7 @@ def test_every_kind_is_a_pure_function_of_what_it_is_given(kind: type[Selector])
     replay, config = grow(memory(2), 200, [0, 1]), replace(CONFIG, selector=kind())
     one, two, other = (WindowSampler(replay, config, seed) for seed in (1, 1, 2))
     found = [one.sample(k) for k in range(40)]
-    two.behind = dict(one.behind)
+    two.go_on(dict(one.behind))
     assert places(one.sample(40)) == places(two.sample(40))
     assert one.behind == two.behind
     assert any(places(other.sample(k)) != places(windows) for k, windows in enumerate(found))
@@ -125,14 +125,14 @@ def test_a_sampler_that_is_given_what_is_behind_goes_on_with_the_same_draws() ->
     whole, first, second = (WindowSampler(replay, CONFIG, seed=4) for _ in range(3))
     wanted = [places(whole.sample(k)) for k in range(10)]
     found = [places(first.sample(k)) for k in range(3)]
-    second.behind = {name: int(rows) for name, rows in first.behind.items()}
+    second.go_on(dict(first.behind))
     assert found + [places(second.sample(k)) for k in range(3, 10)] == wanted
 
 
 def test_what_is_left_behind_is_not_new_and_what_comes_later_is() -> None:
     replay = grow(memory(2), 23, [0, 1])
     sampler = WindowSampler(replay, CONFIG, seed=0)
-    sampler.leave_behind()
+    sampler.go_on(None)
     assert waiting(sampler) == []
     grow(replay, 3, [0, 1])
     assert waiting(sampler) == [(0, 21), (1, 21)]
@@ -164,7 +164,7 @@ def test_a_replay_read_again_has_the_same_new_windows(tmp_path: Path) -> None:
     one, two = (WindowSampler(open_replay([folder]), CONFIG, seed=0) for _ in range(2))
     for _ in range(2):
         one.sample(0)
-    two.behind = one.behind
+    two.go_on(one.behind)
     assert waiting(one) == waiting(two)
     found = waiting(WindowSampler(open_replay([folder]), CONFIG, seed=0))
     assert found == [(stream, row) for row in (1, 6, 11, 16, 21) for stream in (0, 1)]
