@@ -1,6 +1,7 @@
 """Spaces: their JSON, and the flat names of their leaves."""
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from dreamctl.core.experience import Array, TaskSpec
 ChoiceSpace = gym_spaces.Discrete | gym_spaces.MultiDiscrete | gym_spaces.MultiBinary
 LEARNED = gym_spaces.Box | ChoiceSpace
 MOST_CHANNELS = 4  # of a picture, alpha included: so few rows are no picture
+LARGEST_VALUE = 16 << 20  # bytes of a value of all spaces of a task
+UNREADABLE = (KeyError, TypeError, ValueError, AssertionError, AttributeError, OverflowError, RecursionError)
 LEARNED_NAMES = "Box, Discrete, MultiDiscrete and MultiBinary"
 
 
@@ -30,7 +33,7 @@ def space_from_json(text: str) -> Space[object]:
     """
     try:
         return _from_plain(json.loads(text))
-    except (KeyError, TypeError, ValueError, AssertionError, AttributeError) as error:
+    except UNREADABLE as error:
         raise InputError(f"space JSON: not a space ({error}): {text[:80]}") from error
 
 
@@ -56,17 +59,44 @@ def spec_from_json(text: str) -> TaskSpec:
         InputError: the text is not a task spec.
     """
     try:
-        plain = json.loads(text)
-        return TaskSpec(
-            observation={name: _from_plain(space) for name, space in plain["observation"].items()},
-            action=_from_plain(plain["action"]),
-            suite=plain["suite"],
-            task=plain["task"],
-            action_repeat=plain["action_repeat"],
-            options=plain["options"],
-        )
-    except (KeyError, TypeError, ValueError, AssertionError, AttributeError) as error:
+        return _spec_from_plain(json.loads(text))
+    except UNREADABLE as error:
         raise InputError(f"task spec: not readable ({error}): {text[:80]}") from error
+
+
+def _spec_from_plain(plain: Mapping[str, Any]) -> TaskSpec:
+    named, repeat = (plain["suite"], plain["task"]), plain["action_repeat"]
+    if not all(isinstance(name, str) and name.isprintable() for name in named):
+        raise ValueError(f"suite and task are {named}, wanted names")
+    if type(repeat) is not int or repeat < 1 or not isinstance(plain["options"], dict):
+        raise ValueError(f"action_repeat is {repeat!r}, options are {plain['options']!r}")
+    # A few letters can claim any size, and the bounds of a Box take all of it several times.
+    claimed = sum(map(_claimed_bytes, [*plain["observation"].values(), plain["action"]]))
+    if claimed > LARGEST_VALUE:
+        raise ValueError(f"its spaces claim {claimed} bytes a step, more than {LARGEST_VALUE >> 20} MiB")
+    observation = {name: _from_plain(space) for name, space in plain["observation"].items()}
+    return TaskSpec(observation, _from_plain(plain["action"]), *named, repeat, plain["options"])
+
+
+def _claimed_bytes(plain: Mapping[str, Any]) -> int:
+    """Bytes of one value of a space, read off its plain form."""
+    match plain["type"]:
+        case "Box":
+            return int(math.prod(plain["shape"])) * _number_dtype(plain["dtype"]).itemsize
+        case "MultiBinary":
+            return int(math.prod(plain["n"])) if isinstance(plain["n"], list) else int(plain["n"])
+        case "Dict":
+            return sum(map(_claimed_bytes, plain["subspaces"].values()))
+        case "Tuple":
+            return sum(map(_claimed_bytes, plain["subspaces"]))
+    return 0
+
+
+def _number_dtype(name: str) -> np.dtype[Any]:
+    dtype = np.dtype(name)
+    if dtype.kind not in "biuf" or dtype.shape:
+        raise ValueError(f"dtype {name!r} is no number")
+    return dtype
 
 
 def spec_difference(found: TaskSpec, wanted: TaskSpec) -> str | None:
@@ -172,6 +202,9 @@ def check_supported(spec: TaskSpec) -> None:
             raise EnvironmentFailure(f"{spec.name}: {what} is a {type(space).__name__} space; {LEARNED_NAMES} are learned from, wrap it")
         if vector_size(space) == 0:
             raise EnvironmentFailure(f"{spec.name}: {what} holds no numbers ({space}); leave it out")
+    size = sum(vector_size(space) * np.dtype(space.dtype).itemsize for space in leaves.values())
+    if size > LARGEST_VALUE:
+        raise EnvironmentFailure(f"{spec.name}: a step is of {size >> 20} MiB, at most {LARGEST_VALUE >> 20} are stored; make it smaller")
     for what, found in (("observation", spec.observation), ("action", action)):
         if not found:
             raise EnvironmentFailure(f"{spec.name}: the {what} space is empty; give it an entry")
@@ -233,7 +266,7 @@ def _bounds(space: gym_spaces.Box) -> list[tuple[str, Array]]:
 def _from_plain(plain: Mapping[str, Any]) -> Space[object]:
     match plain["type"]:
         case "Box":
-            shape, dtype = tuple(plain["shape"]), np.dtype(plain["dtype"])
+            shape, dtype = tuple(plain["shape"]), _number_dtype(plain["dtype"])
             bounds = (np.array(plain[side], dtype) for side in ("low", "high"))
             low, high = (np.full(shape, bound) if bound.ndim == 0 else bound.reshape(shape) for bound in bounds)
             return gym_spaces.Box(low, high, shape, dtype.type)

@@ -201,4 +201,4 @@ def _sha256(file: h5py.File, name: str) -> str:
 
 def _printable(text: str) -> str:
     """On one line, whatever the file brought."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))

@@ -1,5 +1,7 @@
 """Spaces as JSON and as named leaves, and what is refused."""
 
+import json
+
 import numpy as np
 import pytest
 from gymnasium import Space
@@ -166,3 +168,30 @@ def test_a_difference_names_the_leaf() -> None:
     assert str(spec_difference(one, two)).startswith("observation 'a/grid' is MultiDiscrete(")
     assert spec_difference(one, spec(Dict({"a": Dict({"grid": GRID})}))) is None
     assert str(spec_difference(spec(Discrete(2), GRID), spec(Discrete(2)))).startswith("action is MultiDiscrete(")
+
+
+def test_a_step_that_no_replay_holds_is_refused() -> None:
+    with pytest.raises(EnvironmentFailure, match="a step is of 17 MiB, at most 16 are stored; make it smaller"):
+        check_supported(spec(Box(0, 255, (2500, 2500, 3), np.uint8)))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"suite": ["gym"]}, "suite and task are"),
+        ({"task": "a\x1b[2J"}, "suite and task are"),
+        ({"action_repeat": True}, "action_repeat is True"),
+        ({"options": []}, "options are"),
+        (
+            {"observation": {"x": {"type": "Box", "dtype": "uint8", "shape": [9999, 9999], "low": 0, "high": 1}}},
+            "claim 99980001 bytes",
+        ),
+        ({"observation": {"x": {"type": "Box", "dtype": "S99", "shape": [1], "low": 0, "high": 1}}}, "dtype 'S99' is no number"),
+        ({"action": {"type": "MultiBinary", "n": 10**12}}, "claim 10000000000"),
+        ({"action": {"type": "Discrete", "n": 10**30, "start": 0}}, "too large"),
+    ],
+)
+def test_a_task_spec_that_claims_what_cannot_be_is_refused(change: dict[str, object], said: str) -> None:
+    plain = json.loads(spec_to_json(spec(Box(-1, 1, (2,)))))
+    with pytest.raises(InputError, match=said):
+        spec_from_json(json.dumps(plain | change))
