@@ -26,8 +26,9 @@ MAY_IMPORT = {
 }
 # Stage modules that belong to no one command; every other one is a command's, and only `run` may import it.
 SHARED = {
-    *("agent", "compute", "dreaming", "encoding", "environments", "experiment", "given_actions", "interleave", "learner", "output"),
-    *("plan", "policy", "replacing", "resume", "tables", "train_ratio", "training", "training_stage", "window_start"),
+    *("agent", "batches", "compute", "dreaming", "encoding", "environments", "experiment", "given_actions", "interleave"),
+    *("learner", "listed", "output", "plan", "policy", "replacing", "resume", "tables", "train_ratio", "training"),
+    *("training_stage", "window_start"),
 }
 
 

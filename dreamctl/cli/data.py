@@ -9,11 +9,13 @@ from dreamctl.cli import data_edit
 from dreamctl.cli.grouped import grouped
 from dreamctl.cli.help import Command, Group
 from dreamctl.cli.options import EXPERIMENT, LARGEST_SEED, OUTPUT, Replacing, Replays, Shown, Which, argument, option, out_option
-from dreamctl.core.errors import CheckFailed
+from dreamctl.cli.output import emit_lines, reader_stays
+from dreamctl.core.errors import CheckFailed, UsageError
 
 app = typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode=None, help="Replays and imagined rollouts.")
 
 
+EVERY = 1.0  # seconds between two looks at a replay that grows
 One = Annotated[Path, argument("A", "A replay file or folder.")]
 Other = Annotated[Path, argument("B", "Another one.")]
 
@@ -61,6 +63,26 @@ def stats(replays: Replays, shown: Shown) -> None:
     from dreamctl.stages.data_stats import stats
 
     shown.emit(stats(replays))
+
+
+@app.command("tail", cls=Command)
+@grouped
+def tail(
+    replays: Replays,
+    shown: Shown,
+    number: Annotated[int, option(OUTPUT, "How many of those that are there (10).", "-n", metavar="N", least=0)] = 10,
+    rows: Annotated[bool, option(OUTPUT, "Rows of each stream instead of episodes.", "--rows")] = False,
+    growing: Annotated[bool, option(OUTPUT, "Go on with those that come, until interrupted.", "--follow", "-f")] = False,
+) -> None:
+    """Show the last episodes, and go on while a replay grows."""
+    from dreamctl.stages.data_tail import follow, tail
+
+    if not growing:
+        shown.emit(tail(replays, number, rows=rows))
+        return
+    if shown.quiet:
+        raise UsageError("-q and --follow: exclude each other; nothing is written")
+    emit_lines(follow(replays, number, lambda: reader_stays(EVERY), rows=rows), as_json=shown.as_json)
 
 
 @app.command("sample", cls=Command)

@@ -3,8 +3,10 @@
 import json
 import math
 import os
+import select
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, Protocol, TextIO
@@ -26,6 +28,25 @@ class Result(Protocol):
         """For a person."""
 
 
+class Line(Protocol):
+    """One of several things that are told."""
+
+    def to_json(self) -> dict[str, object]:
+        """As one object."""
+
+
+class Lines(Protocol):
+    """Some of a result that comes bit by bit."""
+
+    @property
+    def lines(self) -> Sequence[Line]:
+        """What is told."""
+
+    @property
+    def text(self) -> str:
+        """For a person."""
+
+
 def emit(result: Result, *, as_json: bool, quiet: bool) -> None:
     """Print a result; a reader that has gone away is no error.
 
@@ -37,15 +58,49 @@ def emit(result: Result, *, as_json: bool, quiet: bool) -> None:
         raise UsageError("--json and -q: exclude each other; give one of them")
     short = str(result.path or "") if quiet else result.summary()
     text = json.dumps(_finite(result.to_json()), allow_nan=False) if as_json else short
+    if text:
+        _print(text)
+
+
+def emit_lines(results: Iterable[Lines], *, as_json: bool) -> None:
+    """Print results as they come, with `as_json` an object a line, until there are no more or nobody reads them.
+
+    Raises:
+        OutputError: stdout cannot be written to.
+    """
+    for result in results:
+        objects = (json.dumps(_finite(line.to_json()), allow_nan=False) for line in result.lines)
+        text = "\n".join(objects) if as_json else result.text
+        if text and not _print(text):
+            return
+
+
+def reader_stays(seconds: float) -> bool:
+    """Wait so long; False as soon as nobody reads stdout any more."""
     try:
-        if text:
-            print(text)
-        sys.stdout.flush()
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return not poll.poll(1000 * seconds)
+    except (OSError, ValueError, AttributeError):  # no descriptor, or a system without poll
+        time.sleep(seconds)
+        return True
+
+
+def _print(text: str) -> bool:
+    """Whether someone read it.
+
+    Raises:
+        OutputError: stdout cannot be written to.
+    """
+    try:
+        print(text, flush=True)
     except OSError as error:
         # What is left in the buffer would fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             raise OutputError(f"stdout: cannot write ({error.strerror}); the command itself is done") from error
+        return False
+    return True
 
 
 @contextmanager

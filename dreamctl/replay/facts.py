@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dreamctl.core.errors import InputError
-from dreamctl.replay.header import opened, text_attribute
+from dreamctl.replay.header import MEND, first_line, opened, text_attribute
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def read_facts(path: Path) -> Facts:
             writer, versions, policy = (json.loads(text_attribute(file, name)) for name in ("writer", "versions", "policy"))
             parent = json.loads(text_attribute(file, "parent")) if "parent" in file.attrs else {}
     except (KeyError, OSError, RuntimeError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: damaged root attributes ({str(error)[:160]}); copy or collect it again, or leave it out") from error
+        raise InputError(f"{path}: damaged root attributes ({first_line(error)}); {MEND}") from error
     return Facts(state, created, seed, _mapping(writer), _mapping(versions), policy, _mapping(parent))
 
 

@@ -8,7 +8,7 @@ import h5py
 
 from dreamctl.core.errors import InputError
 from dreamctl.replay.format import Field
-from dreamctl.replay.header import opened, read_header
+from dreamctl.replay.header import first_line, opened, read_header
 
 FILTERS = {h5py.h5z.FILTER_DEFLATE: "gzip", h5py.h5z.FILTER_SHUFFLE: "shuffle", h5py.h5z.FILTER_FLETCHER32: "fletcher32"}
 
@@ -59,7 +59,7 @@ def stored_columns(path: Path) -> list[Stored]:
             fields = [*header.fields, Field("/commit", "<i8", (), "commit")]
             return [_stored(field, file[field.path], lengths.get(field.path, 4)) for field in fields]
     except (OSError, KeyError, RuntimeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: damaged ({str(error)[:160]}); see `dreamctl data verify {path}`") from error
+        raise InputError(f"{path}: damaged ({first_line(error)}); see `dreamctl data verify {path}`") from error
 
 
 def total(parts: Sequence[Stored]) -> Stored:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dreamctl.replay.compare import Comparison, compare
 from dreamctl.replay.stream import EpisodeInfo
+from dreamctl.stages.listed import ListedEpisode
 from dreamctl.stages.tables import count, figure, indented, table
 
 SHOWN = 10  # episodes of each side in the text; JSON has all
@@ -51,9 +52,7 @@ def diff(left: Path, right: Path) -> DiffResult:
 
 
 def _listed(infos: Sequence[EpisodeInfo] | None) -> list[dict[str, object]] | None:
-    if infos is None:
-        return None
-    return [{"key": info.key, "steps": info.length - 1, "return": info.episode_return, "end": info.ending} for info in infos]
+    return None if infos is None else [ListedEpisode.of(info).to_json() for info in infos]
 
 
 def _lines(side: str, infos: Sequence[EpisodeInfo]) -> list[str]:

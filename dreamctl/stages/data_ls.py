@@ -9,7 +9,8 @@ from dreamctl.replay.facts import read_facts
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.shard import read_shard
 from dreamctl.replay.verify import present
-from dreamctl.stages.tables import figure, size, table
+from dreamctl.stages.listed import ListedEpisode, episode_table
+from dreamctl.stages.tables import size, table
 
 
 @dataclass(frozen=True)
@@ -52,24 +53,6 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class ListedEpisode:
-    """One episode: its key, its steps, how it ended, and the file in which it begins."""
-
-    key: str
-    steps: int
-    episode_return: float
-    seed: int
-    end: str
-    segments: int
-    file: str
-
-    def to_json(self) -> dict[str, object]:
-        """As one object."""
-        values = asdict(self)
-        return {"return": values.pop("episode_return"), **values}
-
-
-@dataclass(frozen=True)
 class EpisodeListing:
     """The episodes of replays, one a line."""
 
@@ -82,8 +65,7 @@ class EpisodeListing:
 
     def summary(self) -> str:
         """One table."""
-        rows = [(e.key, f"{e.steps:,}", figure(e.episode_return), e.end, str(e.seed), e.file) for e in self.episodes]
-        return table([("episode", "steps", "return", "end", "seed", "file"), *rows], right={1, 2, 4})
+        return episode_table(self.episodes)
 
 
 def ls(paths: Sequence[Path]) -> Listing:
@@ -101,10 +83,7 @@ def ls_episodes(paths: Sequence[Path]) -> EpisodeListing:
     Raises:
         InputError: one of them is not a replay, is damaged, or is of another task.
     """
-    infos = open_replay(paths).episodes()
-    return EpisodeListing(
-        [ListedEpisode(i.key, i.length - 1, i.episode_return, i.seed, i.ending, i.segments, str(i.spans[0].path)) for i in infos]
-    )
+    return EpisodeListing([ListedEpisode.of(info) for info in open_replay(paths).episodes()])
 
 
 def _listed(file: Path) -> Listed:

@@ -103,7 +103,7 @@ def sample(
     replay = open_replay(paths)
     sampler = WindowSampler(replay, config, session.seed)
     # As in a training: what is there when it begins is not new.
-    sampler.leave_behind()
+    sampler.go_on(None)
     windows = sampler.sample(batch)
     arrays = dict(_arrays(windows))
     if out is not None and out.suffix == ".npz":

@@ -1,15 +1,35 @@
 """Text for a person: aligned columns, sizes, figures and bars."""
 
 from collections.abc import Collection, Sequence
+from itertools import zip_longest
 
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
+class Columns:
+    """Rows in aligned columns, some at a time: what is wider than all before it widens its column from there on.
+
+    Args:
+        right: columns that stand on the right, as numbers do.
+    """
+
+    def __init__(self, right: Collection[int] = ()) -> None:
+        self._right = right
+        self._widths: list[int] = []
+
+    def text(self, rows: Sequence[Sequence[str]]) -> str:
+        """More rows, a line each."""
+        for row in rows:
+            self._widths = [max(pair) for pair in zip_longest(self._widths, map(len, row), fillvalue=0)]
+        return "\n".join("  ".join(map(self._cell, row, range(len(row)))).rstrip() for row in rows)
+
+    def _cell(self, text: str, at: int) -> str:
+        return f"{text:>{self._widths[at]}}" if at in self._right else f"{text:<{self._widths[at]}}"
+
+
 def table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
     """Rows in aligned columns; those in `right` stand on the right, as numbers do."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    cells = [[_cell(text, width, at in right) for at, (text, width) in enumerate(zip(row, widths, strict=True))] for row in rows]
-    return "\n".join("  ".join(row).rstrip() for row in cells)
+    return Columns(right).text(rows)
 
 
 def indented(text: str) -> str:
@@ -42,7 +62,3 @@ def bar(share: float, width: int = 30) -> str:
 def count(number: int, what: str) -> str:
     """A number of things: `1 shard`, `2 shards`."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def _cell(text: str, width: int, right: bool) -> str:
-    return f"{text:>{width}}" if right else f"{text:<{width}}"

@@ -1,0 +1,128 @@
+"""`data tail`: the last episodes or rows of replays, and those that come while they grow."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from dreamctl.replay.facts import read_facts
+from dreamctl.replay.reader import Replay, open_replay
+from dreamctl.replay.stream import EpisodeInfo
+from dreamctl.stages.listed import EPISODE_HEAD, EPISODE_RIGHT, ROW_HEAD, ROW_RIGHT, ListedEpisode, ListedRow
+from dreamctl.stages.tables import Columns
+
+Listed = ListedEpisode | ListedRow
+Goes = Callable[[], bool]
+
+
+class Tail(Protocol):
+    """What is told one a line."""
+
+    def last(self, number: int) -> Sequence[Listed]:
+        """The last ones that are there, oldest first; they are behind us then."""
+
+    def new(self) -> Sequence[Listed]:
+        """Those that came since."""
+
+
+@dataclass(frozen=True)
+class TailResult:
+    """Some lines, oldest first."""
+
+    lines: Sequence[Listed]
+    rows: bool
+    text: str
+    path: Path | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """As one object."""
+        return {"rows" if self.rows else "episodes": [line.to_json() for line in self.lines]}
+
+    def summary(self) -> str:
+        """One table."""
+        return self.text
+
+
+class EpisodeTail:
+    """Episodes in the order in which they ended, as far as their shards tell."""
+
+    def __init__(self, replay: Replay) -> None:
+        self._replay = replay
+        self._told: set[str] = set()
+
+    def last(self, number: int) -> Sequence[ListedEpisode]:
+        """The last ones, those that are running included; only these may be told again."""
+        infos, running = self._replay.episodes(), self._running()
+        created = {path: read_facts(path).created for path in {info.spans[-1].path for info in infos if info.spans}}
+        infos.sort(key=lambda info: (created[info.spans[-1].path] if info.spans else 0, info.start + info.length))
+        self._told |= {info.key for info in infos if info.key not in running}
+        return [ListedEpisode.of(info, running=info.key in running) for info in infos[-number:]] if number else []
+
+    def new(self) -> Sequence[ListedEpisode]:
+        """Those that ended since."""
+        running = self._running()
+        found = [info for info in self._replay.episodes() if info.key not in self._told and info.key not in running]
+        self._told |= {info.key for info in found}
+        return [ListedEpisode.of(info) for info in sorted(found, key=lambda info: info.start + info.length)]
+
+    def _running(self) -> set[str]:
+        """Keys of the episodes that a live shard ends with."""
+        live = {record.path for record in self._replay.files if not record.sealed_sha256}
+        lasts: dict[int, EpisodeInfo] = {info.stream: info for info in self._replay.episodes()}
+        return {info.key for info in lasts.values() if not info.complete and info.spans and info.spans[-1].path in live}
+
+
+class RowTail:
+    """Rows, stream by stream."""
+
+    def __init__(self, replay: Replay) -> None:
+        self._replay = replay
+        self._behind: dict[str, int] = {}
+
+    def last(self, number: int) -> Sequence[ListedRow]:
+        """The last rows of each stream."""
+        return self._since({stream.name: max(0, len(stream) - number) + stream.first_row for stream in self._replay.streams})
+
+    def new(self) -> Sequence[ListedRow]:
+        """Those that came since."""
+        return self._since(self._behind)
+
+    def _since(self, behind: dict[str, int]) -> list[ListedRow]:
+        found = []
+        for stream in self._replay.streams:
+            first = max(0, behind.get(stream.name, 0) - stream.first_row)
+            found += [ListedRow.of(stream, row) for row in range(first, len(stream))]
+            self._behind[stream.name] = stream.first_row + len(stream)
+        return found
+
+
+def tail(paths: Sequence[Path], number: int, *, rows: bool) -> TailResult:
+    """The last episodes, or the last rows of each stream.
+
+    Raises:
+        InputError: one of the paths is not a replay, is damaged, or is of another task.
+    """
+    return next(follow(paths, number, lambda: False, rows=rows))
+
+
+def follow(paths: Sequence[Path], number: int, goes: Goes, *, rows: bool) -> Iterator[TailResult]:
+    """The last ones, and then each time those that came since, as long as anyone reads them.
+
+    Args:
+        paths: replays of one task, some of which grow.
+        number: how many of those that are there.
+        goes: waits a while; False where nobody reads any more.
+        rows: rows instead of episodes.
+
+    Raises:
+        InputError: one of the paths is not a replay, or becomes none.
+    """
+    replay = open_replay(paths)
+    tail: Tail = RowTail(replay) if rows else EpisodeTail(replay)
+    head, columns = (ROW_HEAD, Columns(ROW_RIGHT)) if rows else (EPISODE_HEAD, Columns(EPISODE_RIGHT))
+    last = tail.last(number)
+    yield TailResult(last, rows, columns.text([head, *(line.cells for line in last)]))
+    while goes():
+        new = tail.new() if replay.refresh() else []
+        if new:
+            yield TailResult(new, rows, columns.text([line.cells for line in new]))
