@@ -92,6 +92,7 @@ class Session:
         precision: `auto`, `fp32` or `bf16`.
         threads: torch threads, None for torch's own choice.
         existing: what to do with an output that is there already.
+        follow: whether rows that others write to the inputs meanwhile are taken in.
         tensorboard: folder for event files, or None.
         command: the command line, recorded in every artefact.
     """
@@ -101,6 +102,7 @@ class Session:
     precision: str = "auto"
     threads: int | None = None
     existing: Existing = "refuse"
+    follow: bool = False
     tensorboard: Path | None = None
     command: tuple[str, ...] = ()
     progress: Progress = field(default_factory=Silence)

@@ -17,6 +17,7 @@ from dreamctl.stages.agent import (
     new_actor_critic,
     part_of,
 )
+from dreamctl.stages.batches import drawn
 from dreamctl.stages.compute import Compute, as_made, set_up
 from dreamctl.stages.experiment import Resolved, check_same_section, recorded
 from dreamctl.stages.learner import Learner
@@ -84,8 +85,6 @@ def train_ac(resolved: Resolved, world_model: Path, replays: Sequence[Path], out
     resolved = frozen.settle(resolved)
     precise = as_made(session, frozen.checkpoint.provenance)
     config, compute = resolved.experiment.train_ac, set_up(precise, resolved.experiment.world_model)
-    sampler = WindowSampler(replay, resolved.experiment.replay, session.seed)
-    sampler.check()
     learner = frozen.learner(resolved, compute)
     assert learner.actor_critic is not None
     start, start_path = target.start(before, init)
@@ -96,9 +95,10 @@ def train_ac(resolved: Resolved, world_model: Path, replays: Sequence[Path], out
     done = before.state["done"] if before is not None else 0
     memory = remembered(resolved.experiment.replay, replay, learner.world_model, session, frozen.updates, keeps=False)
     offset = learner.steps("actor") - done
-    trainer = Trainer(learner, sampler, replay.spec, compute, session.seed, offset=offset, memory=memory)
-    # The world model's own optimizer travels along, so that `train-wm --init` of this agent goes on without a second warm-up.
-    return TrainingStage(trainer, target, config, resolved, replay, inputs, session, done, carried=frozen.checkpoint.optimizer).run()
+    with drawn(replay, resolved.experiment.replay, session, compute, before=before) as batches:
+        trainer = Trainer(learner, batches, replay.spec, compute, session.seed, offset=offset, memory=memory)
+        # The world model's own optimizer travels along, so that `train-wm --init` of this agent goes on without a second warm-up.
+        return TrainingStage(trainer, target, config, resolved, replay, inputs, session, done, carried=frozen.checkpoint.optimizer).run()
 
 
 def plan(resolved: Resolved, world_model: Path, replays: Sequence[Path], out: Path, init: Path | None, session: Session) -> Plan:

@@ -9,6 +9,7 @@ from dreamctl.core.session import Session
 from dreamctl.replay.reader import Replay, open_replay
 from dreamctl.replay.sampler import WindowSampler
 from dreamctl.stages.agent import check_task, check_weights, load_optimizer, load_weights, new_world_model
+from dreamctl.stages.batches import drawn
 from dreamctl.stages.compute import planned, set_up
 from dreamctl.stages.experiment import Experiment, Resolved
 from dreamctl.stages.learner import Learner
@@ -42,8 +43,6 @@ def train_wm(resolved: Resolved, replays: Sequence[Path], out: Path, init: Path 
         resolved, session = take_up(before, target.growing, resolved, session, SECTIONS, inputs)
     config, compute = resolved.experiment.train_wm, set_up(session, resolved.experiment.world_model)
     kept, held = replay.split(config.holdout)
-    sampler = WindowSampler(kept, resolved.experiment.replay, session.seed)
-    sampler.check()
     learner = Learner(new_world_model(resolved.experiment, replay.spec, compute), None, resolved.experiment.optimizer, compute.autocast)
     start, start_path = target.start(before, init)
     if start is not None:
@@ -54,9 +53,10 @@ def train_wm(resolved: Resolved, replays: Sequence[Path], out: Path, init: Path 
     done = before.state["done"] if before is not None else 0
     memory = remembered(resolved.experiment.replay, replay, learner.world_model, session, learner.steps("world_model"))
     offset = learner.steps("world_model") - done
-    trainer = Trainer(learner, sampler, replay.spec, compute, session.seed, offset=offset, memory=memory)
-    report = _holdout(trainer, held, resolved.experiment)
-    return TrainingStage(trainer, target, config, resolved, replay, inputs, session, done, report=report).run()
+    with drawn(replay, resolved.experiment.replay, session, compute, share=config.holdout, before=before) as batches:
+        trainer = Trainer(learner, batches, replay.spec, compute, session.seed, offset=offset, memory=memory)
+        report = _holdout(trainer, held, resolved.experiment)
+        return TrainingStage(trainer, target, config, resolved, replay, inputs, session, done, report=report).run()
 
 
 def plan(resolved: Resolved, replays: Sequence[Path], out: Path, init: Path | None, session: Session) -> Plan:

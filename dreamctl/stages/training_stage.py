@@ -111,7 +111,10 @@ class TrainingStage:
             spec=self.replay.spec,
             weights=weights_of(learner.world_model, learner.actor_critic),
             optimizer={**self.carried, **optimizer_of(learner)},
-            state={"done": behind, "seed": self.session.seed, "inputs": dict(self.inputs)},
+            state={
+                **{"done": behind, "seed": self.session.seed, "inputs": dict(self.inputs)},
+                "behind": dict(self.trainer.sampler.behind),
+            },
             provenance=provenance(self.session, self.trainer.compute.to_json(), self.inputs),
         )
         return self.target.save(checkpoint, complete=behind == self.budget.updates)
