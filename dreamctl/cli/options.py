@@ -50,6 +50,7 @@ Episodes = Annotated[int | None, option(EXPERIMENT, "Whole episodes.", metavar="
 Init = Annotated[Path | None, option(EXPERIMENT, "Start from the weights and optimizer of a checkpoint.", "--init", metavar="CKPT")]
 StoreFrames = Annotated[bool, option(OUTPUT, "Store the environment's own pictures too.", "--frames")]
 Overwrite = Annotated[bool, option(OUTPUT, "Replace an output that exists, once the new one is complete.", "--overwrite")]
+Follow = Annotated[bool, option(RUNNING, "Take in what is added to the replays meanwhile.", "--follow")]
 Resume = Annotated[bool, option(OUTPUT, "Finish an interrupted run of this command.", "--resume")]
 Append = Annotated[bool, option(OUTPUT, "Add to a replay folder.", "--append")]
 
@@ -97,7 +98,7 @@ class How:
     max_minutes: Annotated[float | None, option(RUNNING, "Stop after so long, save, exit 75.", metavar="M", least=0)] = None
 
     @contextmanager
-    def session(self, existing: "Existing" = "refuse", tensorboard: Path | None = None) -> "Iterator[Session]":
+    def session(self, existing: "Existing" = "refuse", tensorboard: Path | None = None, *, follow: bool = False) -> "Iterator[Session]":
         """The session of one stage: progress on stderr, signals that ask to stop, stdout kept for the result."""
         from dreamctl.cli.progress import progress_on
         from dreamctl.core.session import Session, Stop
@@ -111,6 +112,7 @@ class How:
                 precision=self.precision,
                 threads=self.threads,
                 existing=existing,
+                follow=follow,
                 tensorboard=tensorboard,
                 command=("dreamctl", *COMMAND_LINE.get()),
                 progress=progress,

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from dreamctl.cli.options import How, Init, Planned, Replays, Resuming, Updates, Watching, Which, argument, out_option
+from dreamctl.cli.options import Follow, How, Init, Planned, Replays, Resuming, Updates, Watching, Which, argument, out_option
 
 WorldModel = Annotated[Path, argument("WM.ckpt", "Checkpoint of either kind; its world model stays as it is.")]
 
@@ -14,6 +14,7 @@ def train_ac(
     *,
     updates: Updates = None,
     init: Init = None,
+    follow: Follow = False,
     which: Which,
     out: Annotated[Path, out_option("AGENT.ckpt", "The agent checkpoint, its world model inside.")],
     resuming: Resuming,
@@ -22,7 +23,7 @@ def train_ac(
     how: How,
 ) -> None:
     """Train an actor and a critic in a frozen world model's imagination."""
-    with how.session(resuming.existing, watching.tensorboard) as session:
+    with how.session(resuming.existing, watching.tensorboard, follow=follow) as session:
         from dreamctl.stages.train_ac import plan, train_ac
 
         resolved = which.resolve({"--updates": ("train_ac.updates", updates)})

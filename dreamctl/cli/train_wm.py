@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from dreamctl.cli.options import How, Init, Planned, Replays, Resuming, Updates, Watching, Which, out_option
+from dreamctl.cli.options import Follow, How, Init, Planned, Replays, Resuming, Updates, Watching, Which, out_option
 
 
 def train_wm(
@@ -11,6 +11,7 @@ def train_wm(
     *,
     updates: Updates = None,
     init: Init = None,
+    follow: Follow = False,
     which: Which,
     out: Annotated[Path, out_option("WM.ckpt", "The world-model checkpoint.")],
     resuming: Resuming,
@@ -19,7 +20,7 @@ def train_wm(
     how: How,
 ) -> None:
     """Train a world model on replays."""
-    with how.session(resuming.existing, watching.tensorboard) as session:
+    with how.session(resuming.existing, watching.tensorboard, follow=follow) as session:
         from dreamctl.stages.train_wm import plan, train_wm
 
         resolved = which.resolve({"--updates": ("train_wm.updates", updates)})
