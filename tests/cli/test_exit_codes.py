@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,6 +39,9 @@ for bad in ("", "nan", "raise"):
 """
 
 
+LOOKING = ["info", "ls", "ls --episodes", "schema", "stats", "verify", "verify --deep", "tail", "tail -f", "sample"]
+
+
 @pytest.fixture
 def toys(tmp_path, monkeypatch):
     """A module of environments that misbehave."""
@@ -71,6 +75,25 @@ def test_1_a_return_below_the_threshold(dreamctl, story):
     assert dreamctl(f"{line} --min-return 1 -q").code == 0
 
 
+def test_1_damage_that_was_found(dreamctl, story, tmp_path):
+    shutil.copytree(story.replay, tmp_path / "replay")
+    assert dreamctl(f"data verify {tmp_path}/replay").code == 0
+    for path in list(tmp_path.glob("replay/*.h5"))[:2]:
+        path.write_text("no shard")
+    ran = dreamctl(f"data verify {tmp_path}/replay --json")
+    assert ran.code == 1
+    check(ran.json, "data_verify")
+    assert not ran.json["sound"]
+    assert "problems in" in json.loads(ran.stderr)["error"]["message"]
+
+
+def test_1_replays_that_differ(dreamctl, story):
+    ran = dreamctl(f"data diff {story.replay} {story.dreams} --json")
+    assert ran.code == 1
+    check(ran.json, "data_diff")
+    assert json.loads(ran.stderr)["error"]["code"] == 1
+
+
 @pytest.mark.parametrize(
     ("line", "parts"),
     [
@@ -90,6 +113,10 @@ def test_1_a_return_below_the_threshold(dreamctl, story):
         ("collect CartPole-v1 -o OUT --resume --overwrite", ["--resume and --overwrite: exclude each other"]),
         ("collect CartPole-v1 -o OUT --steps 3 --episodes 3", ["--steps and --episodes: exclude each other"]),
         ("config show --set world_model.kl.kind=balance", ["world_model.kl.kind: no kind 'balance'", "nearest: balanced"]),
+        ("data tail x -f -q", ["-q and --follow: exclude each other"]),
+        ("data sample x --set env.task=x", ["--set env.task=x: `data sample` reads section replay only"]),
+        ("data sample x --set replay.batch_sise=3", ["replay.batch_sise: no such key", "nearest: batch_size"]),
+        ("data sample x -o x.jpg", ["suffix '.jpg' is not known"]),
         ("config show --json -q", ["--json and -q: exclude each other"]),
     ],
 )
@@ -121,6 +148,10 @@ def test_2_an_output_that_exists_names_the_ways_on(dreamctl, story):
         ("data info {none}", ["none"]),
         ("data info {text}", ["text.h5"]),
         ("data info {agent}", ["is a checkpoint; a replay is needed here"]),
+        *((f"data {command} {{none}}", ["none: cannot read (No such file or directory)"]) for command in LOOKING),
+        ("data diff {replay} {none}", ["none: cannot read (No such file or directory)"]),
+        ("data sample {dreams}", ["dreams.h5", "replay.allow_imagined=true"]),
+        ("data sample {replay} --set replay.batch_length=4000", ["replay.batch_length"]),
         ("train-wm {text} -o {none}", ["text.h5"]),
         ("train-wm {agent} -o {none}", ["is a checkpoint; a replay is needed here"]),
         ("ckpt show {none}", ["No such file"]),
@@ -194,7 +225,7 @@ def test_75_out_of_time_can_be_resumed(dreamctl, story, tmp_path):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
 def test_75_and_130_a_signal_saves_and_says_how_to_go_on(number, code, tmp_path):
-    line = ["collect", "CartPole-v1", "-o", str(tmp_path / "replay"), "--steps", "10000000", "--set", "collect.seal_steps=32"]
+    line = ["collect", "CartPole-v1", "-o", str(tmp_path / "replay"), "--steps", "10000000"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     child = subprocess.Popen(
         [sys.executable, "-m", "dreamctl", *line], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
@@ -219,7 +250,7 @@ def test_130_an_interrupt_before_anything_began(dreamctl, monkeypatch):
 
 
 def test_a_reader_that_went_away_is_no_error(story):
-    for arguments in (["envs", "list"], ["data", "info", str(story.replay), "--json"]):
+    for arguments in (["envs", "list"], ["data", "info", str(story.replay), "--json"], ["data", "ls", "--episodes", str(story.replay)]):
         command = [sys.executable, "-m", "dreamctl", *arguments]
         child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         child.stdout.close()

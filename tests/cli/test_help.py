@@ -35,7 +35,26 @@ def test_help_loads_nothing_heavy(arguments, tmp_path):
 
 def test_listings_never_load_torch(story):
     assert "torch" not in loaded_by(["envs", "list"], story.folder)
-    assert "torch" not in loaded_by(["data", "info", "replay"], story.folder)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["info", "replay"],
+        ["ls", "replay"],
+        ["ls", "--episodes", "replay"],
+        ["schema", "replay"],
+        ["stats", "replay"],
+        ["verify", "--deep", "replay"],
+        ["tail", "replay"],
+        ["tail", "--rows", "replay"],
+        ["sample", "replay", "--preset", "quick", "--set", "replay.batch_size=2"],
+        ["diff", "replay", "replay"],
+    ],
+    ids=" ".join,
+)
+def test_looking_at_a_replay_never_loads_torch(arguments, story):
+    assert "torch" not in loaded_by(["data", *arguments], story.folder)
 
 
 def test_help_takes_less_than_a_third_of_a_second():
