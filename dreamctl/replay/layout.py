@@ -56,7 +56,7 @@ def look_at(path: Path, file: h5py.File, state: str) -> Found:
 
 
 def locate(found: Found, fields: Sequence[Field]) -> tuple[int, int, Mapping[str, Layout]]:
-    """Committed rows and episodes, and where the dataset of each path lies.
+    """Committed rows and episodes, and where the dataset of each path lies, that of /commit too.
 
     Raises:
         InputError: a dataset is missing, linked, virtual, external, of another type, or longer or shorter than committed.
@@ -69,7 +69,7 @@ def locate(found: Found, fields: Sequence[Field]) -> tuple[int, int, Mapping[str
     small = sum(layouts[field.path].rows * field.row_bytes for field in fields if not field.big)
     if small > FREE_BYTES + LARGEST_RATIO * found.stored:
         raise found.wrong(f"claims {small >> 20} MiB of small columns on {found.stored >> 10} KiB of disk")
-    return rows, episodes, layouts
+    return rows, episodes, {COMMIT.path: layout, **layouts}
 
 
 def read_bytes(file: h5py.File, name: str, limit: int) -> bytes:

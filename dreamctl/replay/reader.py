@@ -1,29 +1,21 @@
-"""Opens replays: folders and files, several together, validated and joined into streams."""
+"""Opens replays: folders and files, several together, validated and joined into streams; they may be looked at again as they grow."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array, Episode, Row, TaskSpec
 from dreamctl.core.spaces import spec_difference
-from dreamctl.replay.folder import shard_files
 from dreamctl.replay.format import FLAGS, Kind
-from dreamctl.replay.join import join_shards
-from dreamctl.replay.shard import Shard, read_columns, read_shard
+from dreamctl.replay.join import Opened
+from dreamctl.replay.place import FileRecord, Place
+from dreamctl.replay.shard import read_columns, read_shard
+from dreamctl.replay.sources import Sources
 from dreamctl.replay.stream import EpisodeInfo, Stream
 from dreamctl.replay.summary import KeySummary, ReplaySummary, summarise
-
-
-class FileRecord(NamedTuple):
-    """One file of a replay: what a checkpoint records of its inputs."""
-
-    path: Path
-    rows: int
-    sealed_sha256: str
 
 
 class Replay:
@@ -32,29 +24,17 @@ class Replay:
     Args:
         spec: the task.
         streams: the rows.
-        kind: `imagined` as soon as one of the files is.
-        files: the files it was read from, in a fixed order.
-        paths: what the user named, for messages.
-        extras: further columns that every file has, as dtype and shape.
+        places: where those of them that were read from files come from, as they were named.
+        sources: how big columns are read.
     """
 
-    def __init__(
-        self,
-        spec: TaskSpec,
-        streams: Sequence[Stream],
-        *,
-        kind: Kind = "env",
-        files: Sequence[FileRecord] = (),
-        paths: Sequence[Path] = (),
-        extras: Sequence[KeySummary] = (),
-    ) -> None:
+    def __init__(self, spec: TaskSpec, streams: Sequence[Stream], places: Sequence[Place] = (), sources: Sources | None = None) -> None:
         self.spec = spec
-        self.kind = kind
-        self.files = tuple(files)
-        self.paths = tuple(paths)
         self._streams = list(streams)
-        self._extras = tuple(extras)
+        self._places = tuple(places)
+        self._sources = sources or Sources(spec)
         self._lanes: dict[int, Stream] = {}
+        self._adopted: dict[Path, tuple[Stream, int]] = {}
         self._writer: tuple[str, Path | None] = ("memory", None)
 
     @classmethod
@@ -75,6 +55,70 @@ class Replay:
         return ", ".join(str(path) for path in self.paths) or "replay in memory"
 
     @property
+    def paths(self) -> tuple[Path, ...]:
+        """What the user named."""
+        return tuple(place.path for place in self._places)
+
+    @property
+    def files(self) -> tuple[FileRecord, ...]:
+        """The files that it was read from, in a fixed order, with the rows that are taken of each."""
+        return tuple(record for place in self._places for record in place.files)
+
+    @property
+    def live(self) -> tuple[Path, ...]:
+        """Those of its files that were still being written when they were last looked at."""
+        return tuple(piece.path for place in self._places for piece in place.pieces if piece.file is not None)
+
+    @property
+    def kind(self) -> Kind:
+        """`imagined` as soon as one of the files is."""
+        return "imagined" if any(piece.header.kind == "imagined" for place in self._places for piece in place.pieces) else "env"
+
+    def snapshot(self) -> list[FileRecord]:
+        """What `open_replay` opens again as it is now, even when the files have grown since."""
+        return list(self.files)
+
+    def refresh(self) -> bool:
+        """Look for rows that others have written since; rows that are there keep their places. Returns whether there are more.
+
+        Raises:
+            InputError: a file is damaged, of another task, or has lost rows.
+        """
+        before = self.rows
+        for place in self._places:
+            found = place.changed()
+            _check_together(found, self.spec, self.name)
+            self._streams += place.take(found, self.spec, self._sources)
+        return self.rows != before
+
+    def cache(self, size: int) -> None:
+        """Keep up to so many bytes of decoded rows in memory from now on; none at first."""
+        self._sources.keep(size)
+
+    def adopt(self, path: Path) -> None:
+        """A shard that the writer of the rows in memory has sealed takes the place of its big columns.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        shard = read_shard(path)
+        (stream,) = (stream for stream in self._lanes.values() if stream.name == shard.header.stream)
+        first = shard.header.first_row - stream.first_row
+        assert 0 <= first <= len(stream) - shard.rows, f"{path} holds rows that were never added"
+        for name, column in stream.big.items():
+            column.adopt(first, shard.rows, self._sources.of(shard.big[name], name))
+        self._adopted[path] = stream, shard.rows
+
+    def drop(self, path: Path) -> None:
+        """The rows of a shard go, the oldest of its stream; its file is no concern of ours any more."""
+        if path in self._adopted:
+            stream, rows = self._adopted.pop(path)
+            stream.drop(rows)
+        else:
+            assert any(place.drop(path) for place in self._places), f"{path} is not the oldest shard of a stream"
+        self._sources.forget(path)
+
+    @property
     def streams(self) -> tuple[Stream, ...]:
         """The streams, in a fixed order; new lanes come last."""
         return tuple(self._streams)
@@ -90,15 +134,23 @@ class Replay:
         return sum(len(stream) - int(stream.columns["is_first"].sum()) for stream in self._streams)
 
     @property
+    def extras(self) -> tuple[KeySummary, ...]:
+        """Further columns that every file has alike."""
+        pieces = [piece for place in self._places for piece in place.pieces]
+        alike = [{field for field in piece.header.fields if field.role in ("extra", "truth")} for piece in pieces]
+        shared = sorted(set.intersection(*alike), key=lambda field: field.path) if alike else []
+        return tuple(KeySummary(field.name, field.dtype, field.shape) for field in shared)
+
+    @property
     def extra_names(self) -> tuple[str, ...]:
         """Names of the further columns that every file has."""
-        return tuple(extra.name.removeprefix("extra/") for extra in self._extras if extra.name.startswith("extra/"))
+        return tuple(extra.name.removeprefix("extra/") for extra in self.extras if extra.name.startswith("extra/"))
 
     @property
     def summary(self) -> ReplaySummary:
         """What `data info` tells."""
         infos = [info for number, stream in enumerate(self._streams) for info in stream.episodes(number)]
-        return summarise(self.spec, self.kind, self._streams, infos, [record.path for record in self.files], self._extras)
+        return summarise(self.spec, self.kind, self._streams, infos, [record.path for record in self.files], self.extras)
 
     def episodes(self) -> list[EpisodeInfo]:
         """The episodes, stream by stream; a lone row that no action followed is not one."""
@@ -147,7 +199,7 @@ class Replay:
         """SHA-256 over the content of its files, wherever they lie and whatever they are called."""
         digest = hashlib.sha256()
         for record in self.files:
-            digest.update(bytes.fromhex(record.sealed_sha256))
+            digest.update(bytes.fromhex(record.sha256))
         return digest.hexdigest()
 
     def split(self, share: float) -> "tuple[Replay, Replay]":
@@ -169,7 +221,7 @@ class Replay:
         return self._view(kept), self._view([Stream.gathered("holdout", 0, held, self.spec)] if held else [])
 
     def _view(self, streams: Sequence[Stream]) -> "Replay":
-        return Replay(self.spec, streams, kind=self.kind, files=self.files, paths=self.paths, extras=self._extras)
+        return Replay(self.spec, streams, self._places, self._sources)
 
     def lane(self, lane: int) -> Stream:
         """The stream that a lane's rows are added to."""
@@ -181,12 +233,12 @@ class Replay:
 
     def _truth(self, info: EpisodeInfo) -> dict[str, Array]:
         """What really happened beside a dream, and where that is known; nothing where there is no truth."""
-        names = [extra.name.removeprefix("truth/") for extra in self._extras if extra.name.startswith("truth/")]
+        names = [extra.name.removeprefix("truth/") for extra in self.extras if extra.name.startswith("truth/")]
         valid = self._read(info, "", ["truth_valid"]) if names else {}
         return {**self._read(info, "truth", names), **valid}
 
     def _read(self, info: EpisodeInfo, group: str, names: Sequence[str]) -> dict[str, Array]:
-        known = {extra.name for extra in self._extras} | {"truth_valid"}
+        known = {extra.name for extra in self.extras} | {"truth_valid"}
         wanted = {f"{group}/{name}".lstrip("/"): name for name in names}
         for column, name in wanted.items():
             if column not in known or not info.spans:
@@ -195,32 +247,33 @@ class Replay:
         return {name: np.concatenate([piece[column] for piece in pieces]) for column, name in wanted.items()}
 
 
-def open_replay(paths: Sequence[Path]) -> Replay:
+def open_replay(paths: Sequence[Path], pinned: Sequence[FileRecord] | None = None) -> Replay:
     """The rows of folders and files together, validated.
 
+    Args:
+        paths: folders and files.
+        pinned: what a snapshot recorded: exactly these rows of these files are opened.
+
     Raises:
-        InputError: a file is missing, is not a sealed shard, is damaged, or is of another task than the others; or there are no rows.
+        InputError: a file is missing, damaged, or of another task than the others; there are no rows; or what is pinned is not there.
     """
     assert paths, "no path given"
-    shards: list[Shard] = []
-    streams: list[Stream] = []
-    for path in paths:
-        found = [read_shard(file) for file in shard_files(path)]
-        _check_together([*shards[:1], *found])
-        names = sorted({shard.header.stream for shard in found})
-        streams += [join_shards([shard for shard in found if shard.header.stream == name], path) for name in names]
-        shards += sorted(found, key=lambda shard: (shard.header.stream, shard.header.seq))
-    _check_once([shard.path for shard in shards])
-    if not any(shard.rows for shard in shards):
+    places = [Place(path) for path in paths]
+    found = [place.changed() if pinned is None else place.pinned(pinned) for place in places]
+    every = [opened for opened_here in found for opened in opened_here]
+    _check_once([opened.shard.path for opened in every])
+    if not any(opened.shard.rows for opened in every):
         raise InputError(f"{paths[0]}: holds no rows; collect some with `dreamctl collect`")
-    return Replay(
-        shards[0].header.spec,
-        streams,
-        kind="imagined" if any(shard.header.kind == "imagined" for shard in shards) else "env",
-        files=[FileRecord(shard.path, shard.rows, shard.header.sealed_sha256) for shard in shards],
-        paths=paths,
-        extras=_shared_extras(shards),
-    )
+    spec = every[0].shard.header.spec
+    _check_together(every, spec, str(every[0].shard.path))
+    sources = Sources(spec)
+    streams = [stream for place, opened in zip(places, found, strict=True) for stream in place.take(opened, spec, sources)]
+    if pinned is not None:
+        known = [record for place in places for record in place.check_pinned()]
+        for record in pinned:
+            if record not in known:
+                raise InputError(f"{record.path}: is gone, and was read before; bring it back, or start anew")
+    return Replay(spec, streams, places, sources)
 
 
 def held_out(key: str, share: float) -> bool:
@@ -228,11 +281,11 @@ def held_out(key: str, share: float) -> bool:
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) < share * 2**64
 
 
-def _check_together(shards: Sequence[Shard]) -> None:
-    for shard in shards[1:]:
-        difference = spec_difference(shard.header.spec, shards[0].header.spec)
+def _check_together(found: Sequence[Opened], spec: TaskSpec, where: str) -> None:
+    for opened in found:
+        difference = spec_difference(opened.shard.header.spec, spec)
         if difference:
-            raise InputError(f"{shard.path}: {difference} as in {shards[0].path}; replays of one task go together")
+            raise InputError(f"{opened.shard.path}: {difference} as in {where}; replays of one task go together")
 
 
 def _check_once(paths: Sequence[Path]) -> None:
@@ -241,13 +294,6 @@ def _check_once(paths: Sequence[Path]) -> None:
         if path.resolve() in seen:
             raise InputError(f"{path}: is given twice; name it once")
         seen.add(path.resolve())
-
-
-def _shared_extras(shards: Sequence[Shard]) -> list[KeySummary]:
-    """The further columns that every shard has alike."""
-    alike = [{f for f in shard.header.fields if f.role in ("extra", "truth")} for shard in shards]
-    shared = sorted(set.intersection(*alike), key=lambda field: field.path)
-    return [KeySummary(field.name, field.dtype, field.shape) for field in shared]
 
 
 def _asked(span: tuple[Path, int, int], columns: list[str]) -> tuple[Path, list[str], int, int]:

@@ -8,10 +8,10 @@ from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array
 from dreamctl.replay import check
 from dreamctl.replay.chunks import read_rows
-from dreamctl.replay.columns import Layout
+from dreamctl.replay.columns import Contiguous, Layout
 from dreamctl.replay.header import MEND, Header, State, first_line, header_of, opened
 from dreamctl.replay.header import read_header as read_header
-from dreamctl.replay.layout import locate, look_at
+from dreamctl.replay.layout import COMMIT, locate, look_at
 from dreamctl.replay.table import table_of
 
 
@@ -25,6 +25,7 @@ class Shard:
         big: where the rows of the others lie, by name; what they hold was not looked at.
         episodes: the episode table, by name, (episodes,); that of a live shard ends with the episode that is still open.
         inode: what tells the file that was read from one that takes its place.
+        commit: where the counters of a live one lie, in bytes.
     """
 
     path: Path
@@ -34,6 +35,7 @@ class Shard:
     episodes: Mapping[str, Array]
     big: Mapping[str, Layout]
     inode: int
+    commit: int = 0
 
     @property
     def state(self) -> State:
@@ -64,7 +66,9 @@ def read_shard(path: Path) -> Shard:
     check.episodes(path, header.kind, table, steps)
     check.values(path, header.spec, table, steps)
     big = {field.name: layouts[field.path] for field in header.fields if field.big}
-    return Shard(path, header, rows, steps, table, big, found.status.st_ino)
+    counters = layouts[COMMIT.path].storage
+    commit = counters.offset if isinstance(counters, Contiguous) else 0
+    return Shard(path, header, rows, steps, table, big, found.status.st_ino, commit)
 
 
 def read_columns(path: Path, names: Sequence[str], first: int, rows: int) -> dict[str, Array]:

@@ -1,7 +1,7 @@
 """The rows of one lane, episodes back to back: small columns in memory, big ones wherever they lie; a stream may grow."""
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, zip_longest
 from operator import itemgetter
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from dreamctl.core.codec import ActionCodec
 from dreamctl.core.experience import Array, Row, TaskSpec
-from dreamctl.replay.columns import Column
-from dreamctl.replay.format import step_fields
+from dreamctl.replay.columns import Column, Part
+from dreamctl.replay.format import parted, step_fields
 
 
 class Span(NamedTuple):
@@ -111,9 +111,9 @@ class Stream:
         self._pieces: list[tuple[int, Stream, int, int]] = []
         self._buffer = rows
         self._length = len(rows)
-        self._episodes = tuple(episodes)
+        self._episodes: Callable[[], Sequence[EpisodeInfo]] = lambda: episodes
         self._begun: list[Begun] = []
-        self._numbered = len(self._episodes)
+        self._numbered = len(episodes)
         self._fields = _fields_of(rows)
 
     @classmethod
@@ -157,7 +157,7 @@ class Stream:
     def append(self, row: Row) -> None:
         """One more row at the end; amortised, the buffer doubles."""
         if self._length == len(self._buffer):
-            self._grow()
+            self._grow(self._length + 1)
         at, fields = self._length, self._fields
         for key, value in row.observation.items():
             name = f"observation/{key}"
@@ -172,15 +172,40 @@ class Stream:
             self._numbered += 1
         self._length += 1
 
+    def reserve(self, rows: int) -> None:
+        """There will be so many rows."""
+        if rows > len(self._buffer):
+            self._grow(rows)
+
+    def store(self, first: int, columns: Mapping[str, Array]) -> None:
+        """Small columns of rows that were read from a file: from row `first` on, behind the last one or over the last ones.
+
+        Args:
+            first: at most the number of rows.
+            columns: by name, (n, ...); the leaves of a nested action are columns of their own.
+        """
+        length = first + len(columns["reward"])
+        self.reserve(length)
+        rows = self._buffer[first:length]
+        targets = {name: rows[name] for name in rows.dtype.names or () if name != "action"} | parted(rows["action"])
+        for name, target in targets.items():
+            target[...] = columns[name]
+        self._length = max(self._length, length)
+
+    def told(self, episodes: Callable[[], Sequence[EpisodeInfo]]) -> None:
+        """Who knows the episodes of the rows that were read from files."""
+        self._episodes = episodes
+
     def drop(self, rows: int) -> None:
-        """The first rows go, and `first_row` grows by as many; an episode that began among them is what is left of it."""
+        """The first rows go, and `first_row` grows by as many; of an episode that was appended the rest is an episode.
+
+        Episodes that were read from files are told anew by who knows them.
+        """
         self._buffer = self.rows[rows:].copy()
         self._fields, self._length = _fields_of(self._buffer), len(self._buffer)
         self.first_row += rows
         for column in self.big.values():
             column.drop(rows)
-        rewards = self._fields["reward"]
-        self._episodes = tuple(_cut(info, rows, rewards) for info in self._episodes if info.start + info.length > rows)
         moved = [begun._replace(row=max(0, begun.row - rows)) for begun in self._begun]
         self._begun = [begun for begun, after in zip_longest(moved, moved[1:]) if after is None or after.row > 0]
 
@@ -198,7 +223,7 @@ class Stream:
 
     def episodes(self, stream: int) -> list[EpisodeInfo]:
         """The episodes, those of one lone row included; `stream` is the index they are given."""
-        found = [replace(info, stream=stream) for info in self._episodes]
+        found = [info if info.stream == stream else replace(info, stream=stream) for info in self._episodes()]
         ends = [*(begun.row for begun in self._begun[1:]), len(self)]
         begun_here = zip(self._begun, ends if self._begun else [], strict=True)
         return found + [self._described(stream, begun, end) for begun, end in begun_here if begun.row < end]
@@ -208,16 +233,14 @@ class Stream:
         """A stream of its own made of whole episodes, one after another; big columns stay where they are."""
         infos: list[EpisodeInfo] = []
         rows = [np.empty(0, row_dtype(spec))]
-        big = big_columns(spec)
         origins: list[tuple[int, Stream, int, int]] = []
         start = 0
         for source, info in pieces:
             rows.append(source.rows[info.start : info.start + info.length])
-            for key, column in big.items():
-                column.extend(source.big[key], info.length, info.start)
             infos.append(replace(info, stream=index, start=start))
             origins.append((start, source, info.start, info.length))
             start += info.length
+        big = {name: Column(empty.dtype, empty.shape, _parts(name, origins)) for name, empty in big_columns(spec).items()}
         gathered = cls(name, np.concatenate(rows), infos, big=big)
         gathered._pieces = origins
         return gathered
@@ -230,23 +253,22 @@ class Stream:
         key = f"{self.name}/{number}"
         return EpisodeInfo(stream, key, start, end - start, number, seed, 1, terminated or truncated, total, terminated, truncated)
 
-    def _grow(self) -> None:
-        larger = np.zeros(max(1024, 2 * len(self._buffer)), self._buffer.dtype)
+    def _grow(self, rows: int) -> None:
+        larger = np.zeros(max(rows, 2 * self._length, 64), self._buffer.dtype)
         larger[: self._length] = self.rows
         self._buffer, self._fields = larger, _fields_of(larger)
 
 
-def _cut(info: EpisodeInfo, gone: int, rewards: Array) -> EpisodeInfo:
-    """An episode once `gone` rows in front of and maybe in it are gone; `rewards` are those that are left."""
-    if info.start >= gone:
-        return replace(info, start=info.start - gone)
-    missing, spans = gone - info.start, []
-    for path, first, rows in info.spans:
-        lost = min(rows, missing)
-        missing -= lost
-        spans += [Span(path, first + lost, rows - lost)] if lost < rows else []
-    length = info.start + info.length - gone
-    return replace(info, start=0, length=length, episode_return=float(rewards[:length].sum(dtype=np.float64)), spans=tuple(spans))
+def _parts(name: str, origins: "Sequence[tuple[int, Stream, int, int]]") -> list[Part]:
+    """Where the rows of a gathered big column lie; episodes that follow one another are one part."""
+    parts: list[Part] = []
+    for _, source, first, rows in origins:
+        column = source.big[name]
+        if parts and parts[-1].source is column and parts[-1].first + parts[-1].rows == first:
+            parts[-1] = parts[-1]._replace(rows=parts[-1].rows + rows)
+        else:
+            parts.append(Part(column, first, rows))
+    return parts
 
 
 def _fields_of(rows: NDArray[np.void]) -> dict[str, Array]:

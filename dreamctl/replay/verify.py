@@ -13,8 +13,8 @@ from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array
 from dreamctl.replay.folder import shard_files
 from dreamctl.replay.format import Field
-from dreamctl.replay.header import opened
-from dreamctl.replay.join import join_shards
+from dreamctl.replay.header import first_line, opened
+from dreamctl.replay.join import check_joint
 from dreamctl.replay.shard import Shard, read_shard
 
 PIECE = 4 << 20  # bytes that are decoded at once
@@ -75,7 +75,7 @@ def verify(paths: Sequence[Path], *, deep: bool) -> Verification:
         sound += here
     rows = sum(shard.rows for shard in sound)
     episodes = sum(int((shard.episodes["segment"] == 0).sum()) for shard in sound)
-    return Verification(files, rows, episodes, sum(is_live(shard) for shard in sound), decoded, tuple(problems))
+    return Verification(files, rows, episodes, sum(shard.state == "live" for shard in sound), decoded, tuple(problems))
 
 
 def present(path: Path) -> list[Path]:
@@ -106,15 +106,10 @@ def _decode(shard: Shard) -> int:
                     digest.update(piece.tobytes())
                     count += piece.nbytes
     except (OSError, KeyError, RuntimeError) as error:
-        raise InputError(f"{shard.path}: {field.path} cannot be decoded ({_first_line(error)}); copy or collect it again") from error
-    if not is_live(shard) and digest.hexdigest() != shard.header.sealed_sha256:
+        raise InputError(f"{shard.path}: {field.path} cannot be decoded ({first_line(error)}); copy or collect it again") from error
+    if shard.state == "sealed" and digest.hexdigest() != shard.header.sealed_sha256:
         raise InputError(f"{shard.path}: the content is not what was sealed (sealed_sha256); copy or collect it again")
     return count
-
-
-def is_live(shard: Shard) -> bool:
-    """Whether a shard is still written to."""
-    return getattr(shard, "state", "sealed") == "live"
 
 
 def _pieces(file: h5py.File, field: Field, rows: int) -> Iterator[tuple[int, Array]]:
@@ -141,7 +136,7 @@ def _joints(shards: Sequence[Shard], broken: set[Path]) -> Iterator[Problem]:
     for _, of_stream in groupby(ordered, key=lambda shard: shard.header.stream):
         for before, after in pairwise(of_stream):
             try:
-                join_shards([before, after])
+                check_joint(before, after)
             except InputError as error:
                 between = [path for path in broken if before.path.name < path.name < after.path.name]
                 if not between:
@@ -150,7 +145,3 @@ def _joints(shards: Sequence[Shard], broken: set[Path]) -> Iterator[Problem]:
 
 def _without_place(path: Path, error: InputError) -> str:
     return str(error).removeprefix(f"{path}").removeprefix(":").strip()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error.args[0]) if error.args else type(error).__name__).splitlines()[0][:160]

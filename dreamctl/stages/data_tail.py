@@ -67,7 +67,7 @@ class EpisodeTail:
 
     def _running(self) -> set[str]:
         """Keys of the episodes that a live shard ends with."""
-        live = {record.path for record in self._replay.files if not record.sealed_sha256}
+        live = set(self._replay.live)
         lasts: dict[int, EpisodeInfo] = {info.stream: info for info in self._replay.episodes()}
         return {info.key for info in lasts.values() if not info.complete and info.spans and info.spans[-1].path in live}
 
