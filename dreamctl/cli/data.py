@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dreamctl.cli import data_edit
+from dreamctl.cli import convert, data_edit
 from dreamctl.cli.grouped import grouped
 from dreamctl.cli.help import Command, Group
 from dreamctl.cli.options import EXPERIMENT, LARGEST_SEED, OUTPUT, Replacing, Replays, Shown, Which, argument, option, out_option
@@ -139,5 +139,6 @@ for _name, _function in {
     "split": data_edit.split,
     "filter": data_edit.filter_episodes,
     "prune": data_edit.prune,
+    "convert": convert.convert,
 }.items():
     app.command(_name, cls=Command)(grouped(_function))

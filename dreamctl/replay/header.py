@@ -26,6 +26,8 @@ LONGEST_TEXT = 4 << 20  # bytes of an attribute: its JSON takes many times as mu
 STREAM = re.compile(r"[0-9A-Za-z_-]{1,80}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
+DOUBLES = ("observation", "action", "reward")  # roles that may be stored as <f8 where the task has <f4
+
 
 @dataclass(frozen=True)
 class Header:
@@ -167,13 +169,13 @@ def _understood(task_spec: str, kind: Kind, schema: str) -> tuple[TaskSpec, tupl
 
 
 def _check_schema(spec: TaskSpec, kind: Kind, fields: Sequence[Field]) -> None:
-    """Refuse a schema that lacks a dataset of the task or stores it otherwise; reward may be double."""
+    """Refuse a schema that lacks a dataset of the task or stores it otherwise; an import may keep doubles as they were."""
     known = {field.path: field for field in fields}
     if len(known) < len(fields):
         raise InputError(f"the schema names a dataset twice; {MEND}")
     for wanted in [*step_fields(spec), *episode_fields(kind)]:
         found = known.get(wanted.path)
-        double = found is not None and found.role == "reward" and found.dtype == "<f8"
+        double = found is not None and wanted.dtype == "<f4" and found.dtype == "<f8" and wanted.role in DOUBLES
         if found is None or found.shape != wanted.shape or found.role != wanted.role or (found.dtype != wanted.dtype and not double):
             shown = "absent" if found is None else f"{found.dtype} {found.shape} as {found.role}"
             raise InputError(f"{wanted.path} is {shown}, wanted {wanted.dtype} {wanted.shape}; {MEND}")

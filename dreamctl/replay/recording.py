@@ -42,6 +42,16 @@ class Recording:
         """(E,): rows of each episode."""
         return np.asarray(self.table["length"], np.int64)
 
+    def episodes(self, tick: Tick | None = None) -> Iterator[dict[str, Array]]:
+        """Every episode in turn: its step columns and flags by their names below /steps, (T+1, ...)."""
+        told = _Told(tick, int(self.lengths.sum()))
+        pieces = _pieces(self, 0, len(self.lengths), None)
+        names = [field.name for field in self.fields]
+        columns = [_by_episode(pieces(field), self.lengths) for field in self.fields]
+        for arrays in zip(*columns, strict=True):
+            yield dict(zip(names, arrays, strict=True))
+            told.count(len(arrays[0]))
+
     @property
     def collector(self) -> str:
         """Eight hex digits that name the stream: the same episodes twice give the same name, others another one."""
@@ -80,12 +90,15 @@ class _Told:
     total: int
     done: int = 0
 
+    def count(self, rows: int) -> None:
+        self.done += rows
+        if self.tick:
+            self.tick(self.done, self.total)
+
     def counted(self, pieces: Iterable[Array]) -> Iterator[Array]:
         for piece in pieces:
             yield piece
-            self.done += len(piece)
-            if self.tick:
-                self.tick(self.done, self.total)
+            self.count(len(piece))
 
 
 def _parts(recording: Recording) -> list[tuple[int, int]]:
@@ -100,16 +113,20 @@ def _parts(recording: Recording) -> list[tuple[int, int]]:
     return [*parts, (first, len(recording.lengths))]
 
 
-def _pieces(recording: Recording, first: int, last: int, told: _Told) -> Pieces:
+def _pieces(recording: Recording, first: int, last: int, told: _Told | None) -> Pieces:
     """The pieces of every dataset of some episodes."""
     made = _made(recording, first, last)
     ends = np.cumsum(recording.lengths[first:last])
 
     def pieces(field: Field) -> Iterable[Array]:
-        if field.path in made:
+        if field.per_episode:
             return [made[field.path]]
-        found = recording.column(field, first, last)
-        return told.counted(_ended(found, ends) if field.role == "action" else found)
+        if field.path in made:
+            found: Iterable[Array] = [made[field.path]]
+        else:
+            found = recording.column(field, first, last)
+        found = _ended(found, ends) if field.role == "action" else found
+        return told.counted(found) if told else found
 
     return pieces
 
@@ -138,3 +155,16 @@ def _ended(pieces: Iterable[Array], ends: NDArray[np.int64]) -> Iterator[Array]:
         changed[lasts] = 0
         done += len(piece)
         yield changed
+
+
+def _by_episode(pieces: Iterable[Array], lengths: NDArray[np.int64]) -> Iterator[Array]:
+    """The rows of each episode, whatever pieces they come in."""
+    source = iter(pieces)
+    rest: Array | None = None
+    for length in lengths.tolist():
+        parts: list[Array] = [] if rest is None else [rest]
+        while sum(len(part) for part in parts) < length:
+            parts.append(next(source))
+        whole = np.concatenate(parts) if len(parts) > 1 else parts[0]
+        yield whole[:length]
+        rest = whole[length:]

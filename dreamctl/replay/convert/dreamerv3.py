@@ -1,0 +1,188 @@
+"""dreamerv3's .npz files -> recordings.
+
+Two sorts of files, told by their names:
+    {time}-{uuid}-{successor}-{length}.npz   chunks of the official dreamerv3: 1024 rows of one worker whatever episodes they hold, put
+                                             together along their successors. A row holds the action taken at its observation.
+    {time}-{id}-{length}.npz                 whole episodes, as the first two Dreamers and dreamerv3-torch write them. A row holds the
+                                             action that led to its observation: the actions are moved up by one.
+Keys are image and the like, action, reward, is_first, is_last, is_terminal; of older files discount, which is 0 where the task ended.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+from gymnasium import Space
+from gymnasium import spaces as gym_spaces
+from numpy.typing import NDArray
+
+from dreamctl.core.errors import InputError
+from dreamctl.core.experience import Array, TaskSpec
+from dreamctl.replay.convert.archives import Archives, Header, npz_files
+from dreamctl.replay.convert.arrays import Note, RewardDtype, by_episode, stored_fields, supported
+from dreamctl.replay.convert.inference import inferred_spec, matched, seen_actions
+from dreamctl.replay.origin import Origin
+from dreamctl.replay.recording import Recording
+
+FLAGS = ("is_first", "is_last", "is_terminal", "discount")
+# Of a row, what is neither observation nor action: bookkeeping, the policy's own figures and states.
+NO_OBSERVATION = re.compile(
+    r"action|reward|reset|logprob|stepid|consec|priority|log[_/].*|(dyn|enc|dec|deter|stoch)(/.*)?|" + "|".join(FLAGS)
+)
+
+
+class Piece(NamedTuple):
+    """Rows of a file."""
+
+    path: Path
+    first: int
+    rows: int
+
+
+class Found(NamedTuple):
+    """An episode: where its rows lie, and how it ended."""
+
+    pieces: tuple[Piece, ...]
+    terminated: bool
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class DreamerV3Npz:
+    """A folder of dreamerv3's chunks, or of whole episodes as the older Dreamers and dreamerv3-torch write them.
+
+    Attributes:
+        reward_dtype: how rewards are stored; None as they are in the files.
+        shift_actions: whether a row holds the action that led to it, so that actions are moved up; None asks the names of the files.
+    """
+
+    kind: ClassVar[str] = "dreamerv3-npz"
+    reward_dtype: RewardDtype | None = None
+    shift_actions: bool | None = None
+
+    @contextmanager
+    def read(self, path: Path, spec: TaskSpec | None, note: Note) -> Iterator[Recording]:
+        """The episodes as a recording, to be read while inside.
+
+        Args:
+            path: the folder.
+            spec: the task; None infers spaces from the arrays.
+            note: told what was inferred and what is left out.
+
+        Raises:
+            InputError: a file is missing, damaged, or does not fit the others or the task.
+        """
+        files, archives = npz_files(path), Archives()
+        chunks = all(len(file.stem.split("-")) == 4 for file in files)
+        headers = archives.alike(files, ignoring=("stepid", "consec", "priority"))
+        found = _in_chunks(files, archives, note) if chunks else [_whole(file, archives) for file in files]
+        if not found:
+            raise InputError(f"{path}: holds no episode of two rows or more; name the folder of the replay")
+        observed = {name: name for name in headers if not NO_OBSERVATION.fullmatch(name)}
+        one_hot = _is_one_hot(files, archives, headers)
+        if spec is None:
+            action = gym_spaces.Discrete(headers["action"].shape[0]) if one_hot else seen_actions(files, archives, {"": "action"})
+            spec = inferred_spec(path, {name: headers[name] for name in observed}, action, note)
+        keys = matched(supported(spec, str(path)), observed, path) | {"reward": "reward", "action": "action"}
+        dtypes = {column: headers[key].dtype for column, key in keys.items()}
+        shift = not chunks if self.shift_actions is None else self.shift_actions
+        as_index = one_hot and isinstance(spec.action, gym_spaces.Discrete)
+
+        def read(number: int, name: str) -> Array:
+            column = np.concatenate([archives.array(p.path, keys[name])[p.first : p.first + p.rows] for p in found[number].pieces])
+            if name == "reward":
+                column[0] = 0
+            return _acted(column, shift, spec.action if as_index else None) if name == "action" else column
+
+        fields = stored_fields(spec, dtypes, self.reward_dtype)
+        origin = Origin(spec, policy={"kind": self.kind})
+        yield by_episode(origin, fields, _table(found), read, lambda number: str(found[number].pieces[0].path))
+
+
+def _in_chunks(files: Sequence[Path], archives: Archives, note: Note) -> list[Found]:
+    """The episodes of all workers, each worker's chunks one after another."""
+    found: list[Found] = []
+    lost = 0
+    for stream in _streams(files):
+        is_first, is_last, is_terminal = (_joined(stream, archives, name) for name in FLAGS[:3])
+        starts = np.flatnonzero(is_first)
+        ends = np.append(starts[1:], len(is_first))
+        offsets = np.cumsum([0, *(archives.headers(path)["is_first"].rows for path in stream)])
+        lost += int(starts[0]) if len(starts) else len(is_first)
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+            if end - start < 2:
+                lost += end - start
+                continue
+            if is_last[start : end - 1].any():
+                raise InputError(f"{stream[0]}: a row after one with is_last has no is_first; copy the files again")
+            terminal = bool(is_terminal[end - 1])
+            found.append(Found(_pieces(stream, offsets, start, end), terminal, bool(is_last[end - 1]) and not terminal))
+    if lost:
+        note(f"{files[0].parent}: {lost} rows before the first start of an episode, or alone in one, are left out")
+    return found
+
+
+def _streams(files: Sequence[Path]) -> list[list[Path]]:
+    """Chunks by worker, in order: each names its successor."""
+    names = {path.stem.split("-")[1]: path for path in files}
+    successor = {uuid: path.stem.split("-")[2] for uuid, path in names.items()}
+    streams = []
+    for head in [uuid for uuid in names if uuid not in set(successor.values())]:
+        stream: list[Path] = []
+        uuid = head
+        while uuid in names and names[uuid] not in stream:
+            stream.append(names[uuid])
+            uuid = successor[uuid]
+        streams.append(stream)
+    if sum(map(len, streams)) != len(files):
+        raise InputError(f"{files[0].parent}: chunks follow one another in a circle; copy the files again")
+    return streams
+
+
+def _joined(stream: Sequence[Path], archives: Archives, name: str) -> NDArray[np.bool_]:
+    return np.concatenate([archives.array(path, name).astype(bool) for path in stream])
+
+
+def _pieces(stream: Sequence[Path], offsets: NDArray[np.int64], start: int, end: int) -> tuple[Piece, ...]:
+    """Where rows `start` to `end` of a stream lie."""
+    spans = [(max(start, low), min(end, high), low, path) for path, low, high in zip(stream, offsets[:-1], offsets[1:], strict=True)]
+    return tuple(Piece(path, int(first - low), int(last - first)) for first, last, low, path in spans if first < last)
+
+
+def _whole(path: Path, archives: Archives) -> Found:
+    """The episode that a file is; the older ones tell no more of an end than that discount is 0."""
+    headers = archives.headers(path)
+    rows = archives.array(path, "reward").shape[0]
+    if "is_terminal" in headers:
+        terminated = bool(archives.array(path, "is_terminal")[-1])
+    else:
+        terminated = "discount" in headers and float(archives.array(path, "discount")[-1]) == 0
+    return Found((Piece(path, 0, rows),), terminated, not terminated)
+
+
+def _table(found: Sequence[Found]) -> dict[str, Array]:
+    lengths = np.array([sum(piece.rows for piece in episode.pieces) for episode in found])
+    terminated, truncated = (np.array([getattr(episode, name) for episode in found]) for name in ("terminated", "truncated"))
+    seed = np.full(len(found), -1)
+    return {"length": lengths, "seed": seed, "terminated": terminated, "truncated": truncated, "complete": terminated | truncated}
+
+
+def _is_one_hot(files: Sequence[Path], archives: Archives, headers: Mapping[str, Header]) -> bool:
+    """Whether every action is a one among zeros, or all zeros: a choice as the older files write it."""
+    if "action" not in headers or len(headers["action"].shape) != 1 or headers["action"].shape[0] < 2:
+        return False
+    arrays = (archives.array(path, "action") for path in files)
+    return all(bool(np.isin(action, (0, 1)).all()) and bool((action.sum(-1) <= 1).all()) for action in arrays)
+
+
+def _acted(column: Array, shift: bool, choices: Space[object] | None) -> Array:
+    """Actions taken at each row: moved up by one where a row holds the one that led to it; indices where they are choices."""
+    if shift:
+        column = np.concatenate([column[1:], np.zeros_like(column[:1])])
+    if not isinstance(choices, gym_spaces.Discrete):
+        return column
+    return np.asarray(column.argmax(-1) + choices.start, np.int64)
