@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from dreamctl.core.errors import InputError
 from dreamctl.replay.facts import read_facts
+from dreamctl.replay.header import read_header
 from dreamctl.replay.reader import Replay, open_replay
-from dreamctl.replay.stream import EpisodeInfo
 from dreamctl.stages.listed import EPISODE_HEAD, EPISODE_RIGHT, ROW_HEAD, ROW_RIGHT, ListedEpisode, ListedRow
 from dreamctl.stages.tables import Columns
 
@@ -67,9 +68,8 @@ class EpisodeTail:
 
     def _running(self) -> set[str]:
         """Keys of the episodes that a live shard ends with."""
-        live = set(self._replay.live)
-        lasts: dict[int, EpisodeInfo] = {info.stream: info for info in self._replay.episodes()}
-        return {info.key for info in lasts.values() if not info.complete and info.spans and info.spans[-1].path in live}
+        lasts = {info.stream: info for info in self._replay.episodes()}.values()
+        return {info.key for info in lasts if not info.complete and info.spans and _is_live(info.spans[-1].path)}
 
 
 class RowTail:
@@ -126,3 +126,10 @@ def follow(paths: Sequence[Path], number: int, goes: Goes, *, rows: bool) -> Ite
         new = tail.new() if replay.refresh() else []
         if new:
             yield TailResult(new, rows, columns.text([line.cells for line in new]))
+
+
+def _is_live(path: Path) -> bool:
+    try:
+        return read_header(path).state == "live"
+    except InputError:  # it is gone by now
+        return False
