@@ -296,6 +296,7 @@ def test_summary_counts_and_is_plain_json(tmp_path: Path) -> None:
         "return_mean": 4.0,
         "return_max": 4.0,
         "length_mean": 4.0,
+        "decoded_bytes": 8 * (12 + 8 + 4 + 3 + 12),
     }
 
 
