@@ -15,11 +15,16 @@ Numbers = NDArray[np.floating]
 
 @dataclass
 class Column:
-    """The states of one stream: h (N, D), z (N, Z), and the update at which each row was written, (N,), or NEVER."""
+    """The states of one stream: h (N, D), z (N, Z), and the update at which each row was written, (N,), or NEVER.
+
+    Attributes:
+        first_row: of the stream when its rows were last counted.
+    """
 
     h: Numbers
     z: Numbers
     updates: NDArray[np.int64]
+    first_row: int = 0
 
     @classmethod
     def empty(cls, rows: int, widths: tuple[int, int], dtype: DTypeLike) -> "Column":
@@ -29,6 +34,13 @@ class Column:
     def __len__(self) -> int:
         """Number of rows there is a place for."""
         return len(self.updates)
+
+    def follow(self, stream: Stream) -> None:
+        """Forget the rows that have left the front of the stream."""
+        gone = stream.first_row - self.first_row
+        if gone > 0:
+            self.h, self.z, self.updates = self.h[gone:].copy(), self.z[gone:].copy(), self.updates[gone:].copy()
+            self.first_row = stream.first_row
 
     @property
     def used(self) -> int:
@@ -60,13 +72,15 @@ class LatentStore:
     @property
     def columns(self) -> Mapping[Stream, Column]:
         """What is known of each stream; rows of a part of a replay are known under the stream that they came from."""
+        for stream, column in self._columns.items():
+            column.follow(stream)
         return self._columns
 
     def read(self, streams: Sequence[Stream], stream: NDArray[np.int64], row: NDArray[np.int64]) -> Latents:
         """The states of single rows, (B,) of indices into `streams` and rows there."""
         found = Column.empty(len(row), self.widths, self.dtype)
         for i, (source, first, _) in enumerate(_places(streams, stream, row, 1)):
-            column = self._columns.get(source)
+            column = self._known(source)
             if column is not None and first < len(column):
                 found.h[i], found.z[i], found.updates[i] = column.h[first], column.z[first], column.updates[first]
         return Latents(found.h, found.z, found.updates != NEVER)
@@ -85,13 +99,21 @@ class LatentStore:
 
     def column(self, stream: Stream, rows: int) -> Column:
         """The states of a stream, with a place for so many rows at least; amortised, it doubles."""
-        old = self._columns.get(stream)
+        old = self._known(stream)
         if old is None or len(old) < rows:
             new = Column.empty(max(rows, len(stream), 2 * len(old) if old else 0), self.widths, self.dtype)
+            new.first_row = stream.first_row
             if old is not None:
                 new.h[: len(old)], new.z[: len(old)], new.updates[: len(old)] = old.h, old.z, old.updates
             self._columns[stream] = new
         return self._columns[stream]
+
+    def _known(self, stream: Stream) -> Column | None:
+        """What is known of a stream as it is now."""
+        column = self._columns.get(stream)
+        if column is not None:
+            column.follow(stream)
+        return column
 
     def _stored(self, values: Numbers) -> Numbers:
         limit = np.finfo(self.dtype).max

@@ -264,3 +264,17 @@ def test_rows_in_memory_are_those_that_are_written_to_a_folder(tmp_path: Path) -
     moved = Stream("0123abcd-e0", replay.streams[0].rows[2:].copy(), place=tmp_path, first_row=2)
     later.read([moved], updates=1)
     assert not later.store.columns
+
+
+def test_rows_that_leave_the_front_of_a_stream_take_their_states_along(tmp_path: Path) -> None:
+    replay, store = Replay.empty(SPEC, 1), LatentStore((D, Z))
+    for row in stream_rows([6, 5, 9]):
+        replay.add(row)
+    store.write(replay.streams, indices(0), indices(2), *states(1, 10), updates=3)
+    before = [read(store, replay.streams, row) for row in range(20)]
+    replay.streams[0].drop(4)
+    assert [read(store, replay.streams, row) for row in range(16)] == before[4:]
+    replay.streams[0].drop(1)
+    assert store.columns[replay.streams[0]].used == 12 - 5
+    store.write(replay.streams, indices(0), indices(0), *states(1, 2, seed=5), updates=4)
+    assert [read(store, replay.streams, row) for row in range(2, 15)] == before[7:]
