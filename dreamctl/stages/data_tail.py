@@ -53,7 +53,7 @@ class EpisodeTail:
 
     def last(self, number: int) -> Sequence[ListedEpisode]:
         """The last ones, those that are running included; only these may be told again."""
-        infos, running = self._replay.episodes(), self._running()
+        infos, running = self._replay.episodes(), _running(self._replay)
         created = {path: read_facts(path).created for path in {info.spans[-1].path for info in infos if info.spans}}
         infos.sort(key=lambda info: (created[info.spans[-1].path] if info.spans else 0, info.start + info.length))
         self._told |= {info.key for info in infos if info.key not in running}
@@ -61,19 +61,14 @@ class EpisodeTail:
 
     def new(self) -> Sequence[ListedEpisode]:
         """Those that ended since."""
-        running = self._running()
+        running = _running(self._replay)
         found = [info for info in self._replay.episodes() if info.key not in self._told and info.key not in running]
         self._told |= {info.key for info in found}
         return [ListedEpisode.of(info) for info in sorted(found, key=lambda info: info.start + info.length)]
 
-    def _running(self) -> set[str]:
-        """Keys of the episodes that a live shard ends with."""
-        lasts = {info.stream: info for info in self._replay.episodes()}.values()
-        return {info.key for info in lasts if not info.complete and info.spans and _is_live(info.spans[-1].path)}
-
 
 class RowTail:
-    """Rows, stream by stream."""
+    """Rows, stream by stream; the newest one of an episode that is running waits until its action is known."""
 
     def __init__(self, replay: Replay) -> None:
         self._replay = replay
@@ -81,19 +76,26 @@ class RowTail:
 
     def last(self, number: int) -> Sequence[ListedRow]:
         """The last rows of each stream."""
-        return self._since({stream.name: max(0, len(stream) - number) + stream.first_row for stream in self._replay.streams})
+        ends = self._ends()
+        return self._since({stream.name: max(stream.first_row, ends[stream.name] - number) for stream in self._replay.streams}, ends)
 
     def new(self) -> Sequence[ListedRow]:
         """Those that came since."""
-        return self._since(self._behind)
+        return self._since(self._behind, self._ends())
 
-    def _since(self, behind: dict[str, int]) -> list[ListedRow]:
+    def _since(self, behind: dict[str, int], ends: dict[str, int]) -> list[ListedRow]:
         found = []
         for stream in self._replay.streams:
-            first = max(0, behind.get(stream.name, 0) - stream.first_row)
-            found += [ListedRow.of(stream, row) for row in range(first, len(stream))]
-            self._behind[stream.name] = stream.first_row + len(stream)
+            rows = range(max(stream.first_row, behind.get(stream.name, 0)), ends[stream.name])
+            found += [ListedRow.of(stream, row - stream.first_row) for row in rows]
+        self._behind = ends
         return found
+
+    def _ends(self) -> dict[str, int]:
+        """How far the rows of each stream are known."""
+        running = _running(self._replay)
+        ends = {stream.name: stream.first_row + len(stream) for stream in self._replay.streams}
+        return {name: end - (name in {key.rpartition("/")[0] for key in running}) for name, end in ends.items()}
 
 
 def tail(paths: Sequence[Path], number: int, *, rows: bool) -> TailResult:
@@ -126,6 +128,12 @@ def follow(paths: Sequence[Path], number: int, goes: Goes, *, rows: bool) -> Ite
         new = tail.new() if replay.refresh() else []
         if new:
             yield TailResult(new, rows, columns.text([line.cells for line in new]))
+
+
+def _running(replay: Replay) -> set[str]:
+    """Keys of the episodes that a live shard ends with."""
+    lasts = {info.stream: info for info in replay.episodes()}.values()
+    return {info.key for info in lasts if not info.complete and info.spans and _is_live(info.spans[-1].path)}
 
 
 def _is_live(path: Path) -> bool:
