@@ -1,13 +1,16 @@
 """A folder of shards: which files are shards, and how writers stay out of one another's way."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from dreamctl.core.errors import InputError, OutputError, UsageError
 from dreamctl.core.experience import TaskSpec
-from dreamctl.core.files import sync_folder
+from dreamctl.core.files import sync_folder, temporary_of, unwritable
+from dreamctl.core.locks import Lock, holder, try_lock
 from dreamctl.core.spaces import spec_difference, spec_from_json, spec_to_json
+from dreamctl.replay.format import Field, schema_difference
+from dreamctl.replay.header import Header, read_header
 from dreamctl.replay.origin import Origin
-from dreamctl.replay.shard import Header, read_header
 
 
 def shard_paths(folder: Path) -> list[Path]:
@@ -37,20 +40,24 @@ def parts_folder(path: Path) -> Path:
     return path.with_name(f"{path.name}.parts")
 
 
+def shards_folder(path: Path) -> Path:
+    """Where the shards of an output are written: the folder itself, or the parts of a single file."""
+    return parts_folder(path) if path.suffix == ".h5" else path
+
+
 def places(path: Path) -> list[Path]:
     """Where rows of an output lie now: the folder or finished file, and the parts of a file that is not finished."""
     return [place for place in (path, parts_folder(path)) if place.is_file() or (place.is_dir() and shard_paths(place))]
 
 
-def open_folder(path: Path, spec: TaskSpec, append: bool) -> Path:
-    """The folder that shards of an output go into, made where it is not there; rows of this task may go into it.
+def open_folder(path: Path, append: bool) -> Path:
+    """The folder that shards of an output go into, made where it is not there.
 
     Raises:
-        UsageError: there are shards already and `append` is off.
-        InputError: the rows that are there are of another task.
+        UsageError: there are shards already and `append` is off, or it is on and the one file is finished.
         OutputError: the folder cannot be made.
     """
-    folder = parts_folder(path) if path.suffix == ".h5" else path
+    folder = shards_folder(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -58,45 +65,89 @@ def open_folder(path: Path, spec: TaskSpec, append: bool) -> Path:
     present = shard_paths(folder)
     if present and not append:
         raise UsageError(f"{folder}: holds {len(present)} shards already; add --append or --overwrite, or choose another --out")
-    before = written_before(path, append)
-    # Compared as it is read back: JSON keeps less of a space than the space itself, e.g. no int32 of a Discrete.
-    difference = spec_difference(spec_from_json(spec_to_json(spec)), before.spec) if before else None
-    if difference:
-        raise InputError(f"{path}: cannot append, {difference} (as there already); choose another --out")
+    if append and path.is_file() and not present:
+        raise UsageError(f"{path}: is one finished file, which nothing is added to; collect into a folder, or use --overwrite")
     return folder
 
 
-def written_before(path: Path, append: bool) -> Header | None:
-    """The header of a shard or file that is appended to; None where there is none."""
-    for place in places(path) if append else []:
-        return read_header(place if place.is_file() else shard_paths(place)[0])
-    return None
+def check_appendable(path: Path, spec: TaskSpec, fields: Sequence[Field], before: Header | None) -> None:
+    """Refuse rows that do not go with those that are there, and say in what they differ.
 
-
-def claim_collector(folder: Path, origin: Origin) -> tuple[str, Path]:
-    """A collector name that no other writer of this folder has or had, and the mark that keeps it.
+    Args:
+        path: the output, for the message.
+        spec: the task of the new rows.
+        fields: the new datasets, as far as they are known.
+        before: of a shard that is there; None where there is none.
 
     Raises:
-        OutputError: the mark cannot be made.
+        InputError: task or datasets differ.
+    """
+    if before is None:
+        return
+    # Compared as it is read back: JSON keeps less of a space than the space itself, e.g. no int32 of a Discrete.
+    paths = {field.path for field in fields}
+    known = [field for field in before.fields if field.path in paths or field.role not in ("extra", "episode")]
+    found = [spec_difference(spec_from_json(spec_to_json(spec)), before.spec), schema_difference(fields, known)]
+    differences = "; ".join(difference for difference in found if difference)
+    if differences:
+        raise InputError(f"{path}: cannot append, {differences} (as there already); choose another --out")
+
+
+def written_before(folder: Path) -> Header | None:
+    """The header of a shard that is there; None where there is none."""
+    return next((read_header(path) for path in shard_paths(folder)), None)
+
+
+def lock_path(folder: Path, stream: str) -> Path:
+    """The file that whoever writes a stream holds locked; no reader opens it."""
+    return folder / f".{stream}.lock"
+
+
+def check_idle(folder: Path) -> None:
+    """See that no process writes a stream into this folder.
+
+    Raises:
+        OutputError: one does; it is named.
+    """
+    for path in sorted(folder.glob(".*.lock")):
+        who = holder(path)
+        if who:
+            raise OutputError(f"{folder}: {who}; wait for it, stop it, or use --append for streams of your own")
+
+
+def claim_collector(folder: Path, origin: Origin, lanes: int) -> tuple[str, list[Lock]]:
+    """A collector name that no other writer of this folder has or had, and the locks of its streams.
+
+    Raises:
+        OutputError: a lock cannot be made.
     """
     for salt in range(1 << 20):
         name = origin.collector(salt)
-        mark = folder / f".{name}.lock"
         if any(folder.glob(f"{name}-e*.h5")):
             continue
         try:
-            mark.open("x").close()
-        except FileExistsError:
-            continue
+            locks = [lock for lane in range(lanes) if (lock := try_lock(lock_path(folder, f"{name}-e{lane}"))) is not None]
         except OSError as error:
-            raise OutputError(f"{folder}: cannot write ({error.strerror}); free some space or choose another --out") from error
-        return name, mark
+            raise unwritable(folder, error) from error
+        # Between looking and locking, another one may have come and gone and left its shards.
+        if len(locks) == lanes and not any(folder.glob(f"{name}-e*.h5")):
+            return name, locks
+        for lock in locks:
+            lock.release()
     raise OutputError(f"{folder}: every collector name is taken; choose another --out")
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove the parts of a file that is complete."""
-    for path in [*shard_paths(folder), *folder.glob(".*.lock")]:
-        path.unlink()
-    folder.rmdir()
+    """Remove the parts of a file that is complete: all at once, so that no kill leaves some of them to be taken for rows of their own."""
+    gone = temporary_of(folder)
+    _remove(gone)
+    folder.rename(gone)
     sync_folder(folder.parent)
+    _remove(gone)
+
+
+def _remove(folder: Path) -> None:
+    for path in [*shard_paths(folder), *folder.glob(".*.lock"), *folder.glob(".*.tmp")]:
+        path.unlink()
+    if folder.is_dir():
+        folder.rmdir()

@@ -1,67 +1,42 @@
-"""The open shard of one lane: rows in memory until they are sealed, and where its open episode stands."""
+"""One lane of a writer: where its stream stands; and the columns of whole episodes."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamctl.core.experience import Array, Episode, Row
+from dreamctl.core.experience import Array, Episode
 from dreamctl.replay.format import parted
+from dreamctl.replay.live import NO_EPISODE, LiveShard, OpenEpisode
 
 
-@dataclass(frozen=True)
-class OpenEpisode:
-    """The episode that the last sealed row belongs to, and the segment that the next row would begin (0: it has ended)."""
-
-    id: int = -1
-    segment: int = 0
-    seed: int = -1
-
-
-@dataclass(frozen=True)
+@dataclass
 class Lane:
-    """What is known of a lane besides its sealed shards; `rows` is the one thing that grows.
+    """What is known of the stream of a lane.
 
     Attributes:
-        rows: of the open shard.
-        seq, first_row: of the open shard.
+        stream: its name.
+        shard: that takes rows; None before the first one, and between two.
+        seq, first_row: of that shard, or of the next one.
         open_episode: as the shard before left it.
     """
 
-    rows: list[Row] = field(default_factory=list)
+    stream: str
+    shard: LiveShard | None = None
     seq: int = 0
     first_row: int = 0
-    open_episode: OpenEpisode = OpenEpisode()
+    open_episode: OpenEpisode = NO_EPISODE
 
-    def ended(self) -> "Lane":
-        """The lane when no more rows come: the open episode is cut, and a lone reset that no action followed is dropped."""
-        rows = self.rows[:-1] if self.rows and self.rows[-1].is_first else list(self.rows)
-        if rows and not rows[-1].is_last:
-            rows[-1] = replace(rows[-1], action=np.zeros_like(rows[-1].action))
-        return replace(self, rows=rows)
+    def path(self, folder: Path) -> Path:
+        """Where the shard lies."""
+        return folder / f"{self.stream}-{self.seq:06d}.h5"
 
-    def columns(self) -> tuple[dict[str, Array], OpenEpisode]:
-        """The datasets of the open shard by path, and where the open episode stands behind it."""
-        episode = Episode.from_rows(self.rows)
-        starts = np.flatnonzero(episode.is_first | (np.arange(len(episode)) == 0))
-        lasts = np.append(starts[1:], len(episode)) - 1
-        ends = episode.terminated | episode.truncated
-        # An episode that another one follows without an end of its own was cut: nobody saw what its last action did.
-        episode.action[lasts[:-1][~ends[lasts[:-1]]]] = 0
-        inside = not episode.is_first[0]
-        seeds = np.array([self.rows[start].seed for start in starts])
-        ids = self.open_episode.id + (0 if inside else 1) + np.arange(len(starts))
-        segments = np.zeros(len(starts), np.int64)
-        if inside:
-            seeds[0], segments[0] = self.open_episode.seed, self.open_episode.segment
-        behind = OpenEpisode(int(ids[-1]), 0 if ends[-1] else int(segments[-1]) + 1, int(seeds[-1]))
-        table = episode_table(episode, starts, lasts, ends[lasts])
-        return {**step_columns(episode), **table, **_paths({"seed": seeds, "id": ids, "segment": segments})}, behind
-
-    def sealed(self, behind: OpenEpisode) -> "Lane":
-        """The lane once its open shard is sealed."""
-        return Lane([], self.seq + 1, self.first_row + len(self.rows), behind)
+    def leave(self, shard: LiveShard) -> None:
+        """Go on behind a shard that takes no more rows."""
+        self.shard, self.open_episode = None, shard.open_episode
+        self.seq, self.first_row = self.seq + 1, self.first_row + shard.rows
 
 
 def step_columns(episode: Episode) -> dict[str, Array]:
@@ -76,21 +51,15 @@ def step_columns(episode: Episode) -> dict[str, Array]:
     return columns
 
 
-def episode_table(
-    episode: Episode, starts: NDArray[np.int64], lasts: NDArray[np.int64], complete: Sequence[bool] | NDArray[np.bool_]
-) -> dict[str, Array]:
-    """The episode datasets that the rows themselves tell, by path."""
-    return _paths(
-        {
-            "start": starts,
-            "length": lasts - starts + 1,
-            "return": np.add.reduceat(episode.reward.astype(np.float64), starts),
-            "terminated": episode.terminated[lasts],
-            "truncated": episode.truncated[lasts],
-            "complete": np.asarray(complete, bool),
-        }
-    )
+def episode_table(steps: Mapping[str, Array], starts: NDArray[np.int64], lasts: NDArray[np.int64]) -> dict[str, Array]:
+    """What the rows themselves tell of episodes, by name.
 
-
-def _paths(table: dict[str, Array]) -> dict[str, Array]:
-    return {f"/episodes/{name}": column for name, column in table.items()}
+    Args:
+        steps: reward, terminated and truncated, (N,).
+        starts: first row of each, (E,).
+        lasts: last row of each, (E,).
+    """
+    terminated, truncated = (steps[name][lasts].astype(bool) for name in ("terminated", "truncated"))
+    total = np.add.reduceat(steps["reward"].astype(np.float64), starts)
+    ends = {"terminated": terminated, "truncated": truncated, "complete": terminated | truncated}
+    return {"start": starts, "length": lasts - starts + 1, "return": total, **ends}

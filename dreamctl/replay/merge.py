@@ -16,24 +16,24 @@ from dreamctl.replay.shard import read_columns
 from dreamctl.replay.stream import EpisodeInfo
 
 
-def merge(sources: Sequence[Path], target: Path, origin: Origin) -> None:
-    """Write one sealed file with the rows of all sources over `target`, which may be one of them.
+def merge(folder: Path, target: Path, origin: Origin) -> None:
+    """Write one sealed file with the rows of all shards of a folder over `target`.
 
     Args:
-        sources: files or folders, parts of the file last.
+        folder: the parts.
         target: the file.
         origin: who writes it.
 
     Raises:
-        OutputError: it cannot be written; the sources are untouched.
-        InputError: a source cannot be read.
+        OutputError: it cannot be written; the parts are untouched.
+        InputError: a part cannot be read.
     """
-    replay = open_replay(sources)
+    replay = open_replay([folder])
     header = read_header(replay.files[0].path)
     infos = [info for number, stream in enumerate(replay.streams) for info in stream.episodes(number)]
     table = _table(infos)
     attributes = origin.attributes(header.fields, stream=header.stream, seq=0, first_row=0)
-    attributes["parts_sha256"] = open_replay(sources[-1:]).content_hash()
+    attributes["parts_sha256"] = replay.content_hash()
 
     def pieces(field: Field) -> Iterator[Array]:
         if field.per_episode:

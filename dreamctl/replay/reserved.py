@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 
 from dreamctl.core.files import sync_folder, temporary_of, unwritable
+from dreamctl.replay.deflating import Bytes
 from dreamctl.replay.format import LIBVER
 
 STEP = 8 << 20
@@ -96,7 +97,7 @@ def reserved_file(path: Path, extra: int = 0) -> Iterator[ReservedFile]:
 
 
 def allocate(descriptor: int, first: int, size: int) -> None:
-    """Reserve bytes behind the end of a file; they read as zeros.
+    """Reserve bytes of a file; those behind its end read as zeros.
 
     Raises:
         OSError: the disk has no room for them.
@@ -110,21 +111,21 @@ def allocate(descriptor: int, first: int, size: int) -> None:
         else:
             return
     # macOS and some file systems cannot reserve: zeros that were really written take the room as well.
-    zeros = bytes(1 << 20)
-    for start in range(first, first + size, len(zeros)):
-        write_fully(descriptor, zeros[: first + size - start], start)
+    zeros, end = bytes(1 << 20), first + size
+    for start in range(max(first, os.fstat(descriptor).st_size), end, len(zeros)):
+        write_fully(descriptor, zeros[: end - start], start)
 
 
-def write_fully(descriptor: int, data: bytes | memoryview, offset: int) -> None:
+def write_fully(descriptor: int, data: Bytes, offset: int) -> None:
     """`os.pwrite` of all of it: a disk that fills up takes a part first and refuses the rest.
 
     Raises:
         OSError: not all of it could be written.
     """
     done = os.pwrite(descriptor, data, offset)
-    rest = memoryview(data).cast("B")
-    while done < len(rest):
-        done += os.pwrite(descriptor, rest[done:], offset + done)
+    size = memoryview(data).nbytes
+    while done < size:
+        done += os.pwrite(descriptor, memoryview(data).cast("B")[done:], offset + done)
 
 
 @functools.cache

@@ -1,40 +1,57 @@
-"""Writes replays: a shard a lane, sealed whenever it is full, or one file made of such shards; whole episodes at once."""
+"""Writes replays: a live shard a lane, sealed in the background once it is full; one file made of such shards; whole episodes at once."""
 
+import weakref
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
-from dreamctl.core.errors import InputError, OutputError
 from dreamctl.core.experience import Array, Episode, Row, TaskSpec
-from dreamctl.replay.folder import claim_collector, open_folder, places, remove_parts, shard_paths, written_before
-from dreamctl.replay.format import Field, Kind, column_fields, episode_fields, schema_difference, step_fields, truth_fields
+from dreamctl.replay.background import Background
+from dreamctl.replay.folder import check_appendable, claim_collector, open_folder, remove_parts, shard_paths, written_before
+from dreamctl.replay.format import Field, Kind, column_fields, episode_fields, step_fields, truth_fields
 from dreamctl.replay.lane import Lane, episode_table, step_columns
+from dreamctl.replay.live import LiveShard
 from dreamctl.replay.merge import drop_merged_parts, merge
 from dreamctl.replay.origin import Origin
+from dreamctl.replay.recovery import recover
 from dreamctl.replay.sealed import write_sealed
 
 
+class Rotated(NamedTuple):
+    """A shard that takes no more rows; it is sealed, or will be."""
+
+    stream: str
+    seq: int
+    first_row: int
+    rows: int
+    path: Path
+
+
 class ReplayWriter:
-    """Takes rows of several lanes and seals them shard by shard; what is sealed stays readable whatever happens next.
+    """Takes rows of several lanes: each is in its shard, for every reader and whatever happens next, when `add` returns.
 
     As a context manager it is closed when left normally and paused when left by an exception.
 
     Args:
         path: a folder, or NAME.h5 for one file (its shards lie in NAME.h5.parts/ until `close`).
         spec: the task.
-        lanes: how many environments give rows; each lane is a stream of its own.
+        lanes: how many environments give rows; each lane is a stream of its own, which this writer has locked.
         seed, policy, command, gym_spec: recorded.
-        shard_rows, shard_mb: a lane's shard is sealed when it holds so many rows or megabytes, whichever comes first.
-        append: whether to go on where there are rows already; one file is then made anew of the old rows and the new ones.
+        shard_mb, shard_rows: a lane's shard is full at so many megabytes or rows, whichever comes first.
+        steps: that are asked for in all lanes: no lane reserves more than twice its part.
+        sync_seconds: rows survive a loss of power after so long.
+        append: whether to go on where there are rows already; what a crash left there is sealed first.
+
+    Attributes:
+        rotated: the shards that are full or closed, in that order, which depends on the rows alone.
 
     Raises:
-        UsageError: there are shards already and `append` is off.
+        UsageError: there are shards already and `append` is off, or it is on and the one file is finished.
         InputError: the shards that are there are of another task.
-        OutputError: the folder cannot be made.
+        OutputError: the folder cannot be written.
     """
 
     def __init__(
@@ -45,65 +62,86 @@ class ReplayWriter:
         lanes: int,
         seed: int,
         policy: str | Mapping[str, object] = "random",
-        shard_rows: int = 256,
         shard_mb: int = 32,
+        shard_rows: int | None = None,
+        steps: int | None = None,
+        sync_seconds: float = 5.0,
         command: Sequence[str] = (),
         gym_spec: str = "",
         append: bool = False,
     ) -> None:
-        self.path = path
+        self.path, self.rotated = path, list[Rotated]()
         self._origin = Origin(spec, "env", seed, policy, tuple(command), gym_spec)
-        self._limits = (shard_rows, shard_mb << 20)
         self._fields: list[Field] = []
-        self._lanes = [Lane() for _ in range(lanes)]
-        self._full_at = 0
-        self._append = append
-        if append:
-            drop_merged_parts(path)
-        self._folder = open_folder(path, spec, append)
-        self.collector, self._mark = claim_collector(self._folder, self._origin)
+        wanted = [shard_rows, None if steps is None else 2 * -(-steps // lanes)]
+        self._most_rows, self._most_bytes = min((rows for rows in wanted if rows is not None), default=None), shard_mb << 20
+        self._folder = self._opened(append)
+        self.collector, self._locks = claim_collector(self._folder, self._origin, lanes)
+        self._lanes = [Lane(f"{self.collector}-e{number}") for number in range(lanes)]
+        self._background = Background(sync_seconds, backlog=2 * lanes)
+        weakref.finalize(self, self._background.leave).atexit = False
+        self._failed = self._closed = False
 
     def add(self, row: Row) -> None:
-        """Take one row; seals the lane's shard when that fills it.
+        """Write one row. After an error the writer takes no more; rows that were added stay readable.
 
         Raises:
-            OutputError: the shard cannot be written; sealed rows stay readable, open ones are lost.
+            OutputError: it cannot be written, or rows before it could not be sealed.
             InputError: the rows have other columns than the shards that are there.
         """
-        if not self._fields:
-            self._begin(row)
+        assert not self._failed, "a writer that failed takes no more rows"
+        self._failed = True
+        self._background.check()
         lane = self._lanes[row.lane]
-        assert lane.rows or lane.seq or row.is_first, f"lane {row.lane} begins inside an episode"
-        lane.rows.append(row)
-        if len(lane.rows) >= self._full_at:
-            self._seal(row.lane)
+        shard = lane.shard or self._begin(lane, row)
+        shard.append(row)
+        if shard.full:
+            self._rotate(lane, shard, ended=False)
+        self._failed = False
+
+    def wait_sealed(self, path: Path) -> None:
+        """Return once a shard that was rotated is sealed.
+
+        Raises:
+            OutputError: it cannot be.
+        """
+        self._background.wait(path)
 
     def close(self) -> None:
         """Seal what is open, cut episodes included; one file is made of the parts, which are gone afterwards.
 
         Raises:
-            OutputError: it cannot be written; sealed rows stay readable.
+            OutputError: it cannot be written; rows that were added stay readable.
         """
         self.pause()
         if self._folder != self.path and self._folder.is_dir():
             if shard_paths(self._folder):
-                merge(places(self.path) if self._append else [self._folder], self.path, self._origin)
+                merge(self._folder, self.path, self._origin)
             remove_parts(self._folder)
 
     def pause(self) -> None:
         """Seal what is open and stop here: a single file stays in its parts, so that a later writer can append to them.
 
         Raises:
-            OutputError: it cannot be written; sealed rows stay readable.
+            OutputError: it cannot be written; rows that were added stay readable, and the next writer seals them.
         """
+        if self._closed:
+            return
+        self._closed = True
         try:
-            for number, lane in enumerate(self._lanes):
-                self._lanes[number] = lane.ended()
-                if self._lanes[number].rows:
-                    self._seal(number)
+            if not self._failed:
+                self._failed = True
+                for lane in self._lanes:
+                    if lane.shard is not None and lane.shard.rows:
+                        self._rotate(lane, lane.shard, ended=True)
+                self._background.wait()
         finally:
-            with suppress(OSError):
-                self._mark.unlink(missing_ok=True)
+            self._background.stop()
+            for lane in self._lanes:
+                if lane.shard is not None and lane.shard.rows == 0:
+                    lane.shard.path.unlink(missing_ok=True)
+            for lock in self._locks:
+                lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -114,32 +152,37 @@ class ReplayWriter:
         else:
             self.pause()
 
-    def _begin(self, row: Row) -> None:
-        """Fix the schema that the first row implies; it is that of the shards that are there."""
-        extra = column_fields({key: np.asarray(value)[None] for key, value in row.extra.items()}, "extra")
-        self._fields = [*step_fields(self._origin.spec), *extra, *episode_fields("env")]
-        before = written_before(self.path, self._append)
-        difference = schema_difference(self._fields, before.fields) if before else None
-        if difference:
-            raise InputError(f"{self.path}: cannot append, {difference} (as there already); choose another --out")
-        steps, size = self._limits
-        row_bytes = sum(field.row_bytes for field in self._fields if not field.per_episode)
-        self._full_at = max(2, min(steps, size // row_bytes))
+    def _opened(self, append: bool) -> Path:
+        """The folder of the shards, in which rows of this task may be written and no crash has left anything."""
+        if append:
+            drop_merged_parts(self.path)
+        folder = open_folder(self.path, append)
+        recover(folder)
+        check_appendable(self.path, self._origin.spec, step_fields(self._origin.spec), written_before(folder))
+        return folder
 
-    def _seal(self, number: int) -> None:
-        """Write the open shard of a lane. Once that failed, open rows are given up, so that leaving does not fail again."""
-        lane = self._lanes[number]
-        columns, behind = lane.columns()
-        stream = f"{self.collector}-e{number}"
-        attributes = self._origin.attributes(self._fields, stream=stream, seq=lane.seq, first_row=lane.first_row)
-        lengths = (len(lane.rows), len(columns["/episodes/start"]))
-        path = self._folder / f"{stream}-{lane.seq:06d}.h5"
-        try:
-            write_sealed(path, attributes, self._fields, lengths, lambda field: [columns[field.path]])
-        except OutputError:
-            self._lanes = []
-            raise
-        self._lanes[number] = lane.sealed(behind)
+    def _begin(self, lane: Lane, row: Row) -> LiveShard:
+        """The next shard of a lane, of which this is the first row."""
+        if not self._fields:
+            extra = column_fields({key: np.asarray(value)[None] for key, value in row.extra.items()}, "extra")
+            fields = [*step_fields(self._origin.spec), *extra, *episode_fields("env")]
+            check_appendable(self.path, self._origin.spec, fields, written_before(self._folder))
+            self._fields = fields
+        assert lane.seq or row.is_first, f"{lane.stream} begins inside an episode"
+        rows = max(2, self._most_bytes // sum(field.row_bytes for field in self._fields if not field.per_episode))
+        rows = rows if self._most_rows is None else max(2, min(rows, self._most_rows))
+        attributes = self._origin.attributes(self._fields, stream=lane.stream, seq=lane.seq, first_row=lane.first_row)
+        # Few episodes are shorter than 16 rows; where they are, the shard is full when its table is.
+        episodes = min(rows, max(64, rows // 16))
+        lane.shard = LiveShard(lane.path(self._folder), attributes, self._fields, (rows, episodes), lane.open_episode)
+        self._background.watch(lane.shard)
+        return lane.shard
+
+    def _rotate(self, lane: Lane, shard: LiveShard, *, ended: bool) -> None:
+        """Leave a shard to the background."""
+        self.rotated.append(Rotated(lane.stream, lane.seq, lane.first_row, shard.rows, shard.path))
+        lane.leave(shard)
+        self._background.seal(shard, ended=ended)
 
 
 def write_episodes(
@@ -165,8 +208,9 @@ def write_episodes(
     whole.action[ends - 1] = 0
     fields = [*step_fields(spec), *column_fields(whole.extra, "extra"), *truth_fields(whole.truth), *episode_fields(kind)]
     starts = np.append(0, ends[:-1])
-    columns = {**step_columns(whole), **episode_table(whole, starts, ends - 1, [episode.complete for episode in episodes])}
-    for name in ("seed", "segment", "context", "source_shard", "source_row"):
+    table = episode_table({name: getattr(whole, name) for name in ("reward", "terminated", "truncated")}, starts, ends - 1)
+    columns = {**step_columns(whole), **{f"/episodes/{name}": column for name, column in table.items()}}
+    for name in ("complete", "seed", "segment", "context", "source_shard", "source_row"):
         columns[f"/episodes/{name}"] = np.array([getattr(episode, name) for episode in episodes])
     columns["/episodes/id"] = np.arange(len(episodes))
     origin = Origin(spec, kind, seed, policy, tuple(command), gym_spec, parent)

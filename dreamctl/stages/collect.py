@@ -1,15 +1,20 @@
 """`collect`: an environment under a policy, written as a replay."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from dreamctl.core.checkpoint import Checkpoint
 from dreamctl.core.experience import TaskSpec
+from dreamctl.core.locks import sole_writer
 from dreamctl.core.session import Session
 from dreamctl.envs.driver import Driver, Environments, Frames, Policy, gym_spec
-from dreamctl.replay.folder import places
+from dreamctl.replay.folder import check_idle, places, shards_folder
 from dreamctl.replay.format import step_fields
+from dreamctl.replay.merge import drop_merged_parts
 from dreamctl.replay.reader import open_replay
+from dreamctl.replay.recovery import recover
 from dreamctl.replay.writer import ReplayWriter
 from dreamctl.stages.environments import environments, take
 from dreamctl.stages.experiment import CollectConfig, Resolved
@@ -55,26 +60,57 @@ def collect(resolved: Resolved, out: Path, policy: Path | None, session: Session
     Raises:
         UsageError, InputError, EnvironmentFailure, OutputError, StoppedEarly, Interrupted: as DESIGN section 5 says.
     """
-    config = resolved.experiment.collect
     check_output(out, session, append=out.suffix != ".h5")
+    with _alone(out, session):
+        return _collect(resolved, out, policy, session, frames)
+
+
+@contextmanager
+def _alone(out: Path, session: Session) -> Iterator[None]:
+    """Meanwhile no other process fills this output; whoever appends has streams of its own and may do so beside others.
+
+    Raises:
+        OutputError: another process writes it.
+    """
+    if session.existing == "append":
+        yield
+        return
+    with sole_writer(out):
+        check_idle(shards_folder(out))
+        yield
+
+
+def _collect(resolved: Resolved, out: Path, policy: Path | None, session: Session, frames: bool) -> CollectResult:
+    config = resolved.experiment.collect
+    if session.existing in ("append", "resume"):
+        drop_merged_parts(out)
+        recover_rows(shards_folder(out), session)
     before, complete = _there(out, session)
     steps, episodes = config.steps, config.episodes
     if session.existing == "resume":
         steps, episodes = max(0, steps - before), None if episodes is None else max(0, episodes - complete)
     with environments(resolved.experiment.env, frames) as (_, envs, spec):
-        actor, known_as = _policy(policy, spec, session, before)
-        pictures = Frames(config.frame_size) if frames else None
-        driver = Driver(envs, spec, actor, seed=session.seed, frames=pictures, offset=before)
-        if session.existing == "overwrite":
-            remove_output(out, SHARDS)
-        writer = new_writer(out, spec, envs, config, session, known_as, append=before > 0 or session.existing in ("append", "resume"))
-        with writer:
-            tally = _fill(driver, writer, steps, episodes, session)
-            if not tally.done(steps, episodes):
-                raise session.stop.error(out, f"step {before + tally.steps} of {before + steps}")
-    mean = sum(tally.returns) / len(tally.returns) if tally.returns else None
-    frames_taken = tally.steps * spec.action_repeat
-    return CollectResult(out, spec.name, tally.steps, frames_taken, len(tally.returns), mean, before + tally.steps)
+        tally = _Tally(0, [])
+        # One file that is finished takes no more rows, so it must not be opened when none are wanted.
+        if not (session.existing == "resume" and tally.done(steps, episodes)):
+            actor, known_as = _policy(policy, spec, session, before)
+            pictures = Frames(config.frame_size) if frames else None
+            driver = Driver(envs, spec, actor, seed=session.seed, frames=pictures, offset=before)
+            with _writer(out, spec, envs, config, session, known_as, None if episodes else steps) as writer:
+                _fill(tally, driver, writer, steps, episodes, session)
+                if not tally.done(steps, episodes):
+                    raise session.stop.error(out, f"step {before + tally.steps} of {before + steps}")
+    return tally.result(out, spec, before)
+
+
+def _writer(
+    out: Path, spec: TaskSpec, envs: Environments, config: CollectConfig, session: Session, known_as: str, steps: int | None
+) -> ReplayWriter:
+    """The writer into a new, emptied or growing output."""
+    if session.existing == "overwrite":
+        remove_output(out, SHARDS)
+    append = session.existing in ("append", "resume")
+    return new_writer(out, spec, envs, config, session, known_as, append=append, steps=steps)
 
 
 def plan(resolved: Resolved, out: Path, policy: Path | None, session: Session) -> Plan:
@@ -99,18 +135,39 @@ def plan(resolved: Resolved, out: Path, policy: Path | None, session: Session) -
     )
 
 
+def recover_rows(folder: Path, session: Session) -> None:
+    """Seal what a crash left in a folder of shards, and tell it.
+
+    Raises:
+        OutputError: the disk does not take it.
+    """
+    for found in recover(folder):
+        session.progress.note(str(found))
+
+
 def new_writer(
-    out: Path, spec: TaskSpec, envs: Environments, config: CollectConfig, session: Session, policy: str, *, append: bool
+    out: Path,
+    spec: TaskSpec,
+    envs: Environments,
+    config: CollectConfig,
+    session: Session,
+    policy: str,
+    *,
+    append: bool,
+    steps: int | None = None,
+    shard_rows: int | None = None,
 ) -> ReplayWriter:
-    """The writer of what these lanes give."""
+    """The writer of what these lanes give; `steps` and `shard_rows` bound what it reserves, see there."""
     return ReplayWriter(
         out,
         spec,
         lanes=envs.num_envs,
         seed=session.seed,
         policy=policy,
-        shard_rows=config.seal_steps,
         shard_mb=config.shard_mb,
+        shard_rows=shard_rows,
+        steps=steps,
+        sync_seconds=config.sync_seconds,
         command=session.command,
         gym_spec=gym_spec(envs),
         append=append,
@@ -125,10 +182,14 @@ class _Tally:
     def done(self, steps: int, episodes: int | None) -> bool:
         return self.steps >= steps if episodes is None else len(self.returns) >= episodes
 
+    def result(self, out: Path, spec: TaskSpec, before: int) -> CollectResult:
+        mean = sum(self.returns) / len(self.returns) if self.returns else None
+        return CollectResult(out, spec.name, self.steps, self.steps * spec.action_repeat, len(self.returns), mean, before + self.steps)
 
-def _fill(driver: Driver, writer: ReplayWriter, steps: int, episodes: int | None, session: Session) -> _Tally:
+
+def _fill(tally: _Tally, driver: Driver, writer: ReplayWriter, steps: int, episodes: int | None, session: Session) -> None:
     """Act until the budget is spent or someone asks to stop."""
-    tally, running = _Tally(0, []), [0.0] * driver.envs.num_envs
+    running = [0.0] * driver.envs.num_envs
     session.progress.start("collect", steps if episodes is None else episodes)
     while not tally.done(steps, episodes) and not session.stop.requested():
         for row in take(driver.step(), steps - tally.steps if episodes is None else 10**9):
@@ -138,7 +199,6 @@ def _fill(driver: Driver, writer: ReplayWriter, steps: int, episodes: int | None
             if row.is_last:
                 tally.returns.append(running[row.lane])
         session.progress.update(tally.steps if episodes is None else len(tally.returns))
-    return tally
 
 
 def _policy(path: Path | None, spec: TaskSpec, session: Session, offset: int) -> tuple[Policy, str]:

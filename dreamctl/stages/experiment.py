@@ -44,14 +44,15 @@ class CollectConfig:
     Attributes:
         steps: actions to take; reset rows do not count.
         episodes: stop after so many complete episodes instead.
-        seal_steps, shard_mb: a lane's shard is sealed at so many rows or megabytes, whichever comes first.
+        shard_mb: a lane's shard is full, and sealed, at so many megabytes.
+        sync_seconds: what was collected survives a loss of power after so long; a crash costs nothing.
         frame_size: short side of stored pictures, with `--frames`.
     """
 
     steps: Count = 1000
     episodes: Count | None = None
-    seal_steps: Annotated[int, Within(2)] = 256
     shard_mb: Count = 32
+    sync_seconds: Annotated[float, Within(0.01)] = 5.0
     frame_size: Count = 200
 
 
@@ -199,6 +200,7 @@ class Experiment:
 
 SECTIONS = tuple(Experiment.__dataclass_fields__)
 SPEED = ("replay.cache", "replay.cache_gb")  # keys that change how fast things go, and nothing else
+GONE = {"collect": ("seal_steps",)}  # keys of artefacts of earlier versions
 RECORDED = "recorded"  # source of the values that an artefact holds
 
 
@@ -239,7 +241,7 @@ def recorded(config: Values, place: Path) -> Resolved:
         InputError: this version has no such experiment.
     """
     try:
-        return resolve([Layer(RECORDED, config)])
+        return resolve([_layer(config)])
     except UsageError as error:
         raise InputError(f"{place}: its config is of another version of dreamctl, or damaged ({error}); train it again") from error
 
@@ -263,7 +265,16 @@ def gone_on(config: Values, given: Resolved, free: Collection[str]) -> Resolved:
     origins = given.merged.origins.items()
     said = [(key.split("."), source) for key, source in origins if key.partition(".")[0] in free or key in SPEED]
     anew = [Layer(source, _nested(path, given.merged.values)) for path, source in said]
-    return Resolved(resolve([Layer(RECORDED, config), *anew]).experiment, given.merged)
+    return Resolved(resolve([_layer(config), *anew]).experiment, given.merged)
+
+
+def _layer(config: Values) -> Layer:
+    """What an artefact recorded, without keys of earlier versions that mean nothing any more."""
+    return Layer(RECORDED, {name: _without(part, GONE.get(name, ())) for name, part in config.items()})
+
+
+def _without(section: object, keys: Collection[str]) -> object:
+    return {key: value for key, value in section.items() if key not in keys} if isinstance(section, Mapping) else section
 
 
 def _nested(path: Sequence[str], values: Values) -> Values:

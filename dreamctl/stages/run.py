@@ -13,7 +13,7 @@ from dreamctl.core.locks import sole_writer
 from dreamctl.core.metrics import Metrics
 from dreamctl.core.session import Session
 from dreamctl.replay.reader import Replay
-from dreamctl.stages.collect import new_writer
+from dreamctl.stages.collect import new_writer, recover_rows
 from dreamctl.stages.compute import planned, set_up
 from dreamctl.stages.environments import environments
 from dreamctl.stages.evaluate import EvalResult, choice_seeds, evaluate, play, scores
@@ -88,10 +88,10 @@ def _run(resolved: Resolved, folder: Folder, session: Session) -> RunResult:
         def score(policy: DreamPolicy) -> float:
             return scores(spec, play(judges, spec, policy, seeds, quiet)).return_mean
 
+        recover_rows(folder.replay, session)
         loop = Loop.begin(resolved, folder, session, before, spec, envs, score, metrics)
-        with new_writer(
-            folder.replay, spec, envs, experiment.collect, session, "agent of this run", append=loop.counters.env_steps > 0
-        ) as writer:
+        resumed, left = session.existing == "resume", max(1, experiment.run.steps - loop.counters.env_steps)
+        with new_writer(folder.replay, spec, envs, experiment.collect, session, "agent of this run", append=resumed, steps=left) as writer:
             loop.go(writer)
     try:
         return _finish(resolved, folder, session, loop.counters)

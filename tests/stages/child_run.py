@@ -16,7 +16,7 @@ class Told(Silence):
 
 def main(out: str, existing: str, steps: str) -> int:
     session = Session(existing=existing, progress=Told(), threads=1)
-    experiment = tiny(run={"steps": int(steps)}, collect={"seal_steps": 32}, env={"num_envs": 2})
+    experiment = tiny(run={"steps": int(steps)}, env={"num_envs": 2})
     try:
         with session.stop.on_signals():
             run(experiment, Path(out), session)

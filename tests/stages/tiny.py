@@ -15,7 +15,7 @@ from dreamctl.stages.experiment import Resolved, resolve
 SMALL = {"layers": 1, "units": 8}
 TINY = {
     "env": {"task": "CartPole-v1"},
-    "collect": {"steps": 400, "seal_steps": 64},
+    "collect": {"steps": 400},
     "replay": {"batch_size": 4, "batch_length": 8},
     "world_model": {
         "rssm": {"recurrent": 16, "units": 8, "cell": {"blocks": 4}, "prior_layers": 1},
