@@ -146,6 +146,11 @@ class Column:
         _, parts, tail = self._state
         return f"Column({self.dtype.str}, {self.shape}, rows={len(self)}, parts={len(parts)}, in memory={len(tail)})"
 
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Where its rows lie, those apart that were appended."""
+        return tuple(self._state.parts)
+
     def append(self, value: Array) -> None:
         """One more row at the end, in memory."""
         self._state.tail.append(value)

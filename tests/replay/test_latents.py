@@ -266,7 +266,7 @@ def test_rows_in_memory_are_those_that_are_written_to_a_folder(tmp_path: Path) -
     assert not later.store.columns
 
 
-def test_rows_that_leave_the_front_of_a_stream_take_their_states_along(tmp_path: Path) -> None:
+def test_rows_that_leave_the_front_of_a_stream_take_their_states_along() -> None:
     replay, store = Replay.empty(SPEC, 1), LatentStore((D, Z))
     for row in stream_rows([6, 5, 9]):
         replay.add(row)
