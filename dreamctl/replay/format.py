@@ -76,7 +76,9 @@ class Field:
     @property
     def big(self) -> bool:
         """Whether its rows stay where they lie and are read when asked for; the others are kept in memory."""
-        return self.role in ("observation", "extra", "truth") and self.row_bytes > SMALL_ROW
+        # An import may keep doubles where readers give float32: a column is big in all replays of a task or in none.
+        size = self.row_bytes // 2 if self.role == "observation" and self.dtype == "<f8" else self.row_bytes
+        return self.role in ("observation", "extra", "truth") and size > SMALL_ROW
 
     def chunk_rows(self, rows: int) -> int:
         """Rows of one chunk of a dataset of `rows` rows."""

@@ -135,7 +135,7 @@ class _Dataset:
         return {name: self.array(0, where).dtype for name, where in self._where.items()}
 
     def infos(self, lengths: list[int], note: Note) -> list[Field]:
-        """The fields of infos that are numbers of one size with a row for each observation; others are told and left out."""
+        """The fields of infos that are finite numbers of one size with a row for each observation; others are told and left out."""
         group = self.file["episode_0"].get("infos")
         found: list[str] = []
         if isinstance(group, h5py.Group):
@@ -150,7 +150,7 @@ class _Dataset:
             else:
                 left.append(name)
         if left:
-            note(f"{self.path}: infos {', '.join(left)} are not numbers of one size in every row; they are left out")
+            note(f"{self.path}: infos {', '.join(left)} are not finite numbers of one size in every row; they are left out")
         return fields
 
     def column(self, number: int, name: str) -> Array:
@@ -194,7 +194,8 @@ class _Dataset:
         if where not in self.file[f"episode_{number}"]:
             return False
         found = self.array(number, where)
-        return bool(found.dtype == first.dtype) and found.shape == (rows, *first.shape[1:])
+        alike = bool(found.dtype == first.dtype) and found.shape == (rows, *first.shape[1:])
+        return alike and (found.dtype.kind != "f" or bool(np.isfinite(found[()]).all()))
 
     def _decoded(self, number: int, dataset: h5py.Dataset, space: Space[object]) -> Array:
         """Images that Minari stored as JPEG: exactly what its own loader gives."""
