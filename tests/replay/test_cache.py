@@ -164,9 +164,8 @@ def test_the_parts_of_a_split_leave_big_columns_where_they_are(folder: Path) -> 
     replay = open_replay([folder])
     train, holdout = replay.split(0.5)
     assert {len(train.episodes()), len(holdout.episodes())} & {1, 2, 3}
-    assert all(
-        right({name: stream.column(f"observation/{name}") for name in SPEC.observation}) for stream in train.streams + holdout.streams
-    )
+    streams = train.streams + holdout.streams
+    assert all(right({name: stream.column(f"observation/{name}") for name in SPEC.observation}) for stream in streams)
     whole = {id(column) for stream in replay.streams for column in stream.big.values()}
     for stream in streams:
         for column in stream.big.values():
