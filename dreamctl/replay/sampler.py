@@ -1,5 +1,6 @@
 """Windows of consecutive rows, drawn from a replay: batch k is a pure function of the seed, k, the rows and what is behind us."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal, Protocol
@@ -30,8 +31,9 @@ class ReplayConfig:
         start: the state that a window begins with; some kinds draw rows in front of the T.
         allow_imagined: whether dreams may be drawn as if they were real.
         capacity: rows that the replay of `run` holds at most, all lanes together; without it, all of them.
-        cache: whether decoded rows of big columns are kept in memory; `auto` where they are likely to be asked for again.
-        cache_gb: how much of memory they may take.
+        cache: whether decoded rows of big columns, such as images, are kept in memory: `ram`, `none`, or `auto`, which is `ram` with an
+            eye on how much memory there is.
+        cache_gb: how many gigabytes they may take.
     """
 
     batch_size: Count = 16
@@ -43,6 +45,13 @@ class ReplayConfig:
     capacity: Count | None = None
     cache: Literal["auto", "ram", "none"] = "auto"
     cache_gb: Weight = 4.0
+
+    @property
+    def cache_bytes(self) -> int:
+        """Memory for decoded rows; `auto` takes no more than a quarter of what the machine has."""
+        wanted = int(self.cache_gb * 1e9)
+        installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return {"ram": wanted, "auto": min(wanted, installed // 4), "none": 0}[self.cache]
 
     @property
     def window(self) -> int:

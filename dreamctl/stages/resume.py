@@ -87,10 +87,25 @@ def take_up(
     kept = recorded(before.config, path)
     for section in sections:
         check_same_section(section, given, kept, str(path))
+    check_inputs(before, path, inputs)
+    return gone_on(before.config, given, ("train_wm", "train_ac")), as_before(session, before)
+
+
+def check_inputs(before: Checkpoint, path: Path, inputs: Mapping[str, str]) -> None:
+    """See that inputs are those that the run had which left a checkpoint.
+
+    Raises:
+        InputError: one has changed.
+    """
     for name, content in inputs.items():
         if before.state["inputs"].get(name) != content:
-            raise InputError(f"{path}: its {name} has changed since it was interrupted; start anew with --init {path} and another --out")
-    return gone_on(before.config, given, ("train_wm", "train_ac")), as_before(session, before)
+            raise changed(name, path)
+
+
+def changed(name: str, path: Path, how: str = "") -> InputError:
+    """What to raise when an input of the run that left a checkpoint is not what it was."""
+    found = f" ({how.partition(';')[0]})" if how else ""
+    return InputError(f"{path}: its {name} has changed since it was interrupted{found}; start anew with --init {path} and another --out")
 
 
 def as_before(session: Session, before: Checkpoint) -> Session:

@@ -17,7 +17,7 @@ from dreamctl.stages.agent import (
     new_actor_critic,
     part_of,
 )
-from dreamctl.stages.batches import drawn
+from dreamctl.stages.batches import drawn, open_again
 from dreamctl.stages.compute import Compute, as_made, set_up
 from dreamctl.stages.experiment import Resolved, check_same_section, recorded
 from dreamctl.stages.learner import Learner
@@ -76,10 +76,10 @@ def train_ac(resolved: Resolved, world_model: Path, replays: Sequence[Path], out
     """
     target = CheckpointFile(out, session)
     frozen = FrozenModel(Checkpoint.load(world_model), world_model)
-    replay = open_replay(replays)
-    check_task(replay.spec, replays[0], frozen.checkpoint.spec, world_model)
-    inputs = {"replay": replay.content_hash(), "world model": file_hash(world_model)}
     before = target.unfinished("agent", session)
+    replay = open_again(replays, before, target.growing)
+    check_task(replay.spec, replays[0], frozen.checkpoint.spec, world_model)
+    inputs = {"world model": file_hash(world_model)}
     if before is not None:
         resolved, session = take_up(before, target.growing, resolved, session, SECTIONS, inputs)
     resolved = frozen.settle(resolved)

@@ -9,7 +9,7 @@ from dreamctl.core.session import Session
 from dreamctl.replay.reader import Replay, open_replay
 from dreamctl.replay.sampler import WindowSampler
 from dreamctl.stages.agent import check_task, check_weights, load_optimizer, load_weights, new_world_model
-from dreamctl.stages.batches import drawn
+from dreamctl.stages.batches import drawn, open_again
 from dreamctl.stages.compute import planned, set_up
 from dreamctl.stages.experiment import Experiment, Resolved
 from dreamctl.stages.learner import Learner
@@ -36,11 +36,10 @@ def train_wm(resolved: Resolved, replays: Sequence[Path], out: Path, init: Path 
         UsageError, InputError, TrainingDiverged, OutputError, StoppedEarly, Interrupted: as DESIGN section 5 says.
     """
     target = CheckpointFile(out, session)
-    replay = open_replay(replays)
-    inputs = {"replay": replay.content_hash()}
     before = target.unfinished("world_model", session)
+    replay = open_again(replays, before, target.growing)
     if before is not None:
-        resolved, session = take_up(before, target.growing, resolved, session, SECTIONS, inputs)
+        resolved, session = take_up(before, target.growing, resolved, session, SECTIONS, {})
     config, compute = resolved.experiment.train_wm, set_up(session, resolved.experiment.world_model)
     kept, held = replay.split(config.holdout)
     learner = Learner(new_world_model(resolved.experiment, replay.spec, compute), None, resolved.experiment.optimizer, compute.autocast)
@@ -56,7 +55,7 @@ def train_wm(resolved: Resolved, replays: Sequence[Path], out: Path, init: Path 
     with drawn(replay, resolved.experiment.replay, session, compute, share=config.holdout, before=before) as batches:
         trainer = Trainer(learner, batches, replay.spec, compute, session.seed, offset=offset, memory=memory)
         report = _holdout(trainer, held, resolved.experiment)
-        return TrainingStage(trainer, target, config, resolved, replay, inputs, session, done, report=report).run()
+        return TrainingStage(trainer, target, config, resolved, replay, {}, session, done, report=report).run()
 
 
 def plan(resolved: Resolved, replays: Sequence[Path], out: Path, init: Path | None, session: Session) -> Plan:
@@ -83,4 +82,5 @@ def _holdout(trainer: Trainer, held: Replay, experiment: Experiment) -> Callable
         return dict
     config = replace(experiment.replay, batch_length=min(experiment.replay.batch_length, rows))
     sampler = WindowSampler(held, config, trainer.seed)
+    sampler.go_on(None)  # none of them is new: the same batches every time
     return lambda: trainer.holdout(sampler, experiment.train_wm.holdout_batches)

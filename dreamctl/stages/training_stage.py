@@ -13,6 +13,7 @@ from dreamctl.core.provenance import provenance
 from dreamctl.core.session import Session
 from dreamctl.replay.reader import Replay
 from dreamctl.stages.agent import optimizer_of, weights_of
+from dreamctl.stages.batches import snapshot
 from dreamctl.stages.compute import Compute
 from dreamctl.stages.experiment import Resolved, TrainACConfig, TrainWMConfig
 from dreamctl.stages.learner import Learner
@@ -59,7 +60,7 @@ class TrainingStage:
         budget: updates, and how often to log and to save.
         resolved: the experiment.
         replay: the whole of it, held-out episodes included.
-        inputs: name -> content hash.
+        inputs: name -> content hash, of those beside the replay.
         session: how it is run.
         done: updates behind us, of an interrupted run.
         carried: optimizer state of parts that do not learn here.
@@ -101,6 +102,7 @@ class TrainingStage:
     def save(self, behind: int) -> Path:
         """Write the checkpoint after so many updates, stored latents before it; returns where it is."""
         learner, memory = self.trainer.learner, self.trainer.memory
+        inputs = {"replay": self.replay.content_hash(), **self.inputs}
         if memory is not None:
             memory.save()
         checkpoint = Checkpoint(
@@ -112,10 +114,10 @@ class TrainingStage:
             weights=weights_of(learner.world_model, learner.actor_critic),
             optimizer={**self.carried, **optimizer_of(learner)},
             state={
-                **{"done": behind, "seed": self.session.seed, "inputs": dict(self.inputs)},
-                "behind": dict(self.trainer.sampler.behind),
+                **{"done": behind, "seed": self.session.seed, "inputs": inputs},
+                **{"behind": dict(self.trainer.sampler.behind), "snapshot": snapshot(self.replay)},
             },
-            provenance=provenance(self.session, self.trainer.compute.to_json(), self.inputs),
+            provenance=provenance(self.session, self.trainer.compute.to_json(), inputs),
         )
         return self.target.save(checkpoint, complete=behind == self.budget.updates)
 

@@ -1,21 +1,29 @@
 """Batches of `train-wm` and `train-ac`: made ahead, from rows that are pinned or from a replay that others write to."""
 
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dreamctl.core.checkpoint import Checkpoint
+from dreamctl.core.errors import InputError, StoppedEarly
+from dreamctl.core.experience import Windows
 from dreamctl.core.session import Session
+from dreamctl.replay import follow
 from dreamctl.replay.prefetch import Prefetch
+from dreamctl.replay.reader import open_replay
 from dreamctl.replay.sampler import WindowSampler
 from dreamctl.stages import train_ac as ac
 from dreamctl.stages import train_wm as wm
+from dreamctl.stages.collect import collect
 from dreamctl.stages.train_ac import train_ac
 from dreamctl.stages.train_wm import train_wm
-from tests.stages.tiny import differing, tiny
+from dreamctl.stages.training import Trainer
+from tests.stages.tiny import RESUME, differing, stopping, tiny
 
 
 @contextmanager
@@ -50,3 +58,116 @@ def test_a_replay_that_was_there_has_no_new_windows(replay: Path, tmp_path: Path
         train_wm(experiment, [replay], tmp_path / f"{selector}.ckpt", None, Session(seed=3))
     assert differing(tmp_path / "uniform.ckpt", tmp_path / "online.ckpt") == []
     assert Checkpoint.load(tmp_path / "online.ckpt").state["behind"].keys()
+
+
+# A replay that grows
+
+
+@pytest.fixture
+def folder(replay: Path, tmp_path: Path) -> Path:
+    """A replay of its own, since rows are added to it."""
+    return Path(shutil.copytree(replay, tmp_path / "replay"))
+
+
+def add(folder: Path, steps: int = 60) -> None:
+    collect(tiny(collect={"steps": steps}), folder, None, Session(seed=8, existing="append"))
+
+
+@pytest.mark.parametrize("start", ["zero", "latents"])
+def test_a_resumed_run_learns_the_same_bits_though_its_replay_grew(folder: Path, tmp_path: Path, start: str) -> None:
+    experiment = tiny(replay={"batch_size": 4, "batch_length": 8, "start": start}, train_wm={"updates": 8, "holdout_batches": 1})
+    whole, out = tmp_path / "whole.ckpt", tmp_path / "wm.ckpt"
+    train_wm(experiment, [folder], whole, None, Session(seed=3))
+    with pytest.raises(StoppedEarly):
+        train_wm(experiment, [folder], out, None, stopping(3, seed=3))
+    add(folder)
+    train_wm(experiment, [folder], out, None, RESUME)
+    assert differing(whole, out) == []
+    assert Checkpoint.load(out).state["snapshot"] == Checkpoint.load(whole).state["snapshot"]
+
+
+def test_an_agent_that_is_resumed_goes_on_from_the_rows_that_it_had(folder: Path, world_model: Path, tmp_path: Path) -> None:
+    whole, out = tmp_path / "whole.ckpt", tmp_path / "ac.ckpt"
+    train_ac(tiny(), world_model, [folder], whole, None, Session(seed=3))
+    with pytest.raises(StoppedEarly):
+        train_ac(tiny(), world_model, [folder], out, None, stopping(3, seed=3))
+    add(folder)
+    train_ac(tiny(), world_model, [folder], out, None, RESUME)
+    assert differing(whole, out) == []
+
+
+def test_rows_that_are_gone_are_a_replay_that_has_changed(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "wm.ckpt"
+    add(folder)
+    with pytest.raises(StoppedEarly):
+        train_wm(tiny(), [folder], out, None, stopping(3))
+    shard = sorted(folder.glob("*.h5"))[0]
+    kept = shard.rename(tmp_path / shard.name)
+    with pytest.raises(InputError, match=r"its replay has changed since it was interrupted \(.*\); start anew with --init"):
+        train_wm(tiny(), [folder], out, None, RESUME)
+    kept.rename(shard)
+    train_wm(tiny(), [folder], out, None, RESUME)
+
+
+def test_a_checkpoint_without_a_snapshot_wants_the_replay_as_it_was(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "wm.ckpt"
+    with pytest.raises(StoppedEarly):
+        train_wm(tiny(), [folder], out, None, stopping(3))
+    before = Checkpoint.load(out)
+    older = {name: value for name, value in before.state.items() if name not in ("snapshot", "behind")}
+    replace(before, state=older).save(out)
+    add(folder)
+    with pytest.raises(InputError, match="its replay has changed since it was interrupted; start anew"):
+        train_wm(tiny(), [folder], out, None, RESUME)
+
+
+def test_how_much_is_cached_may_change_at_a_resume(folder: Path, tmp_path: Path) -> None:
+    whole, out = tmp_path / "whole.ckpt", tmp_path / "wm.ckpt"
+    cached = {"batch_size": 4, "batch_length": 8, "cache": "none", "cache_gb": 0.5}
+    train_wm(tiny(), [folder], whole, None, Session(seed=3))
+    with pytest.raises(StoppedEarly):
+        train_wm(tiny(), [folder], out, None, stopping(3, seed=3))
+    train_wm(tiny(replay=cached), [folder], out, None, RESUME)
+    assert differing(whole, out) == []
+    assert Checkpoint.load(out).config["replay"]["cache"] == "none"
+
+
+def test_following_takes_in_what_is_added_and_learns_from_it_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "BATCHES", 1)
+    experiment = tiny(replay={"batch_size": 4, "batch_length": 8, "selector": "online"}, train_wm={"updates": 12, "holdout": 0.3})
+    update, before, out = Trainer.update, open_replay([folder]), tmp_path / "wm.ckpt"
+    drawn: list[tuple[str, int]] = []
+
+    def watched(self: Trainer, number: int) -> None:
+        if number == 4:
+            add(folder)
+        update(self, number)
+
+    monkeypatch.setattr(Trainer, "update", watched)
+    sample = WindowSampler.sample
+
+    def noted(self: WindowSampler, k: int, *rest: object) -> Windows:
+        new = self._current().new(self.behind, 4)
+        drawn.extend((self.streams[s].name, int(r)) for s, r in zip(*new, strict=True))
+        return sample(self, k, *rest)
+
+    monkeypatch.setattr(WindowSampler, "sample", noted)
+    result = train_wm(experiment, [folder], out, None, Session(seed=3, follow=True))
+    after = open_replay([folder])
+    kept, _ = after.split(0.3)
+    (new,) = (stream for stream in kept.streams if stream.name not in {s.name for s in before.streams})
+    assert drawn == [(new.name, row) for row in range(1, len(new) - 7, 8)]
+    assert result.env_steps == after.env_steps > before.env_steps
+    assert [rows for _, rows, _ in Checkpoint.load(out).state["snapshot"]] == [record.rows for record in after.files]
+
+
+def test_following_goes_on_from_where_it_was(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "BATCHES", 1)
+    out = tmp_path / "wm.ckpt"
+    with pytest.raises(StoppedEarly):
+        train_wm(tiny(), [folder], out, None, stopping(3, follow=True))
+    rows = sum(rows for _, rows, _ in Checkpoint.load(out).state["snapshot"])
+    add(folder)
+    train_wm(tiny(), [folder], out, None, replace(RESUME, follow=True))
+    assert sum(rows for _, rows, _ in Checkpoint.load(out).state["snapshot"]) > rows
+    assert Checkpoint.load(out).updates == 6
