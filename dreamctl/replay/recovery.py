@@ -43,7 +43,7 @@ class Recovered:
         if self.rows is None:
             return f"{self.path}: removed, an unfinished file of a writer that died"
         lost = f", {self.lost} rows were not on disk when the machine went down" if self.lost else ""
-        kept = f"sealed {self.rows} rows" if self.rows else "removed, it holds no rows"
+        kept = f"sealed {self.rows} rows" if self.rows else "removed, it held no step"
         return f"{self.path}: its writer died; {kept}{lost}"
 
 
@@ -102,15 +102,11 @@ def _recover_shards(paths: Sequence[Path]) -> Iterator[Recovered]:
 
 
 def _recover_shard(path: Path, counts: _Counts, ended: bool) -> Recovered:
-    lost = counts.committed - counts.trusted
-    if counts.trusted == 0:
-        path.unlink()
-        return Recovered(path, 0, lost)
     try:
-        seal_live(path, ended=ended, rows=counts.trusted)
+        rows = seal_live(path, ended=ended, rows=counts.trusted)
     except InputError as error:
         return Recovered(path, None, problem=str(error).removeprefix(f"{path}: "))
-    return Recovered(path, counts.trusted, lost)
+    return Recovered(path, rows, counts.committed - counts.trusted)
 
 
 def _counts(path: Path) -> _Counts | None:

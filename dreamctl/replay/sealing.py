@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array
+from dreamctl.core.files import sync_folder
 from dreamctl.replay.attributes import Attributes, read_attributes
 from dreamctl.replay.columns import Contiguous, Layout
 from dreamctl.replay.format import Field, schema_from_json
@@ -21,12 +22,13 @@ from dreamctl.replay.sealed import write_sealed
 PIECE = 1 << 20  # bytes of a column that are in memory at once
 
 
-def seal_live(path: Path, *, ended: bool, rows: int | None = None) -> None:
-    """Write a live shard anew as a sealed one, over itself; it has rows.
+def seal_live(path: Path, *, ended: bool, rows: int | None = None) -> int:
+    """Write a live shard anew as a sealed one, over itself, and return how many rows it holds; with none it is removed.
 
     Args:
         path: of the shard.
-        ended: whether the stream ends here: nobody saw what the last action did, so it becomes 0.
+        ended: whether the stream ends here: a lone reset that no action followed is dropped, and the last action of an episode that was
+            cut becomes 0, because nobody saw what it did.
         rows: so many and no more, where not all that are committed can be trusted.
 
     Raises:
@@ -40,7 +42,14 @@ def seal_live(path: Path, *, ended: bool, rows: int | None = None) -> None:
         descriptor = os.dup(file.id.get_vfd_handle())
     try:
         live = _Live(path, descriptor, fields, layouts, committed if rows is None else min(rows, committed))
-        _seal(live, attributes, ended)
+        if ended and live.rows and live.read(live.field("/steps/is_first"), live.rows - 1, 1)[0]:
+            live = replace(live, rows=live.rows - 1)
+        if live.rows:
+            _seal(live, attributes, ended)
+        else:
+            path.unlink()
+            sync_folder(path.parent)
+        return live.rows
     finally:
         os.close(descriptor)
 

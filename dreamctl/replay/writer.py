@@ -21,7 +21,7 @@ from dreamctl.replay.sealed import write_sealed
 
 
 class Rotated(NamedTuple):
-    """A shard that takes no more rows; it is sealed, or will be."""
+    """A shard that is full; it is sealed, or will be."""
 
     stream: str
     seq: int
@@ -46,7 +46,7 @@ class ReplayWriter:
         append: whether to go on where there are rows already; what a crash left there is sealed first.
 
     Attributes:
-        rotated: the shards that are full or closed, in that order, which depends on the rows alone.
+        rotated: the shards that became full, in that order, which depends on the rows alone.
 
     Raises:
         UsageError: there are shards already and `append` is off, or it is on and the one file is finished.
@@ -96,7 +96,9 @@ class ReplayWriter:
         shard = lane.shard or self._begin(lane, row)
         shard.append(row)
         if shard.full:
-            self._rotate(lane, shard, ended=False)
+            self.rotated.append(Rotated(lane.stream, lane.seq, lane.first_row, shard.rows, shard.path))
+            lane.leave(shard)
+            self._background.seal(shard, ended=False)
         self._failed = False
 
     def wait_sealed(self, path: Path) -> None:
@@ -132,8 +134,8 @@ class ReplayWriter:
             if not self._failed:
                 self._failed = True
                 for lane in self._lanes:
-                    if lane.shard is not None and lane.shard.rows:
-                        self._rotate(lane, lane.shard, ended=True)
+                    if lane.shard is not None:
+                        self._background.seal(lane.shard, ended=True)
                 self._background.wait()
         finally:
             self._background.stop()
@@ -177,12 +179,6 @@ class ReplayWriter:
         lane.shard = LiveShard(lane.path(self._folder), attributes, self._fields, (rows, episodes), lane.open_episode)
         self._background.watch(lane.shard)
         return lane.shard
-
-    def _rotate(self, lane: Lane, shard: LiveShard, *, ended: bool) -> None:
-        """Leave a shard to the background."""
-        self.rotated.append(Rotated(lane.stream, lane.seq, lane.first_row, shard.rows, shard.path))
-        lane.leave(shard)
-        self._background.seal(shard, ended=ended)
 
 
 def write_episodes(

@@ -71,10 +71,10 @@ def test_an_episode_cut_by_the_next_one_is_incomplete_too(tmp_path: Path) -> Non
     assert replay.streams[0].columns["action"].tolist() == [1, 2, 0, 1, 2, 3, 0]
 
 
-def test_a_lone_reset_stays_where_it_is_and_is_skipped(tmp_path: Path) -> None:
+def test_a_lone_reset_at_the_end_is_dropped_and_in_between_is_skipped(tmp_path: Path) -> None:
     rows = [*episode_rows(0, 3), *episode_rows(1, 1, ended=False), *episode_rows(2, 3), *episode_rows(3, 1, ended=False)]
     replay = open_replay([write(tmp_path / "replay", rows)])
-    assert (len(replay.episodes()), replay.summary.skipped, replay.rows, replay.env_steps) == (2, 2, 8, 4)
+    assert (len(replay.episodes()), replay.summary.skipped, replay.rows, replay.env_steps) == (2, 1, 7, 4)
 
 
 def test_a_writer_without_rows_leaves_no_file(tmp_path: Path) -> None:
