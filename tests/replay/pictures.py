@@ -19,23 +19,23 @@ SPEC = TaskSpec(
 )
 
 
-def picture(lane: int, number: int) -> Array:
-    """The picture of row `number` of a lane: no two are the same, and each packs well."""
-    eye = np.full((16, 16, 3), lane, np.uint8)
+def picture(code: int, number: int) -> Array:
+    """The picture of row `number` of a stream: no two are the same, and each packs well."""
+    eye = np.full((16, 16, 3), code, np.uint8)
     eye[:, :8, 0], eye[:, 8:, 1] = number % 251, number // 251
     return eye
 
 
-def picture_rows(lengths: Sequence[int], lane: int = 0, *, first: int = 0, ended: bool = True) -> Iterator[Row]:
-    """Whole episodes of these lengths, their rows numbered from `first` on; the last one may be cut."""
-    number = first
+def picture_rows(lengths: Sequence[int], lane: int = 0, *, code: int = 0) -> Iterator[Row]:
+    """Whole episodes of these lengths, their rows numbered through; `code` tells several writers apart."""
+    number, code = 0, 2 * code + lane
     for episode, length in enumerate(lengths):
         for step in range(length):
-            last = step == length - 1 and (ended or episode < len(lengths) - 1)
+            last = step == length - 1
             observation = {
-                "eye": picture(lane, number),
+                "eye": picture(code, number),
                 "wide": np.full(100, number, np.float32),
-                "small": np.array([lane, number], np.float32),
+                "small": np.array([code, number], np.float32),
             }
             action = np.asarray(0 if last else number % 3)
             yield Row(lane, observation, action, float(step > 0), step == 0, last, False, seed=episode)
@@ -44,7 +44,7 @@ def picture_rows(lengths: Sequence[int], lane: int = 0, *, first: int = 0, ended
 
 def right(observation: dict[str, Array]) -> bool:
     """Whether the big columns of rows (..., ) are those that belong to the small one."""
-    lanes, numbers = observation["small"].reshape(-1, 2).astype(int).T
-    eyes = np.stack([picture(lane, number) for lane, number in zip(lanes.tolist(), numbers.tolist(), strict=True)])
+    codes, numbers = observation["small"].reshape(-1, 2).astype(int).T
+    eyes = np.stack([picture(code, number) for code, number in zip(codes.tolist(), numbers.tolist(), strict=True)])
     wide = observation["wide"].reshape(-1, 100)
     return bool((observation["eye"].reshape(eyes.shape) == eyes).all() and (wide == numbers[:, None]).all())

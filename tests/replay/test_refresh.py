@@ -1,0 +1,271 @@
+"""A replay is read while others write to it: rows keep their places and values, and can be opened again as they were."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dreamctl.core.errors import InputError
+from dreamctl.core.experience import Row
+from dreamctl.replay.reader import FileRecord, Replay, open_replay
+from dreamctl.replay.sampler import ReplayConfig, WindowSampler
+from dreamctl.replay.writer import ReplayWriter
+from tests.replay.pictures import SPEC, picture_rows, right
+from tests.replay.rows import overwrite, stream_rows, write
+
+CONFIG = ReplayConfig(batch_size=16, batch_length=8)
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[ReplayWriter]:
+    with ReplayWriter(tmp_path / "replay", SPEC, lanes=1, seed=0, shard_rows=40) as writer:
+        yield writer
+
+
+def add(writer: ReplayWriter, rows: Iterator[Row], count: int) -> None:
+    for row in islice(rows, count):
+        writer.add(row)
+
+
+def content(replay: Replay, stream: int = 0, rows: int | None = None) -> dict[str, bytes]:
+    """Every byte of the first rows of a stream."""
+    it = replay.streams[stream]
+    return {name: it.column(name, 0, rows).tobytes() for name in (*it.columns, *it.big)}
+
+
+def all_right(replay: Replay) -> bool:
+    return all(right({name: stream.column(f"observation/{name}") for name in SPEC.observation}) for stream in replay.streams)
+
+
+def test_rows_are_seen_as_soon_as_they_are_committed(writer: ReplayWriter) -> None:
+    rows = picture_rows([30, 300])
+    add(writer, rows, 10)
+    replay = open_replay([writer.path])
+    assert (replay.rows, replay.episodes()[0].length, replay.episodes()[0].complete) == (10, 10, False)
+    for number in range(11, 36):
+        add(writer, rows, 1)
+        # Row 31 is a reset that no action has followed yet.
+        assert replay.refresh() == (number != 31)
+        assert replay.rows == (number if number != 31 else 30)
+    assert not replay.refresh()
+    assert [(info.start, info.length, info.complete) for info in replay.episodes()] == [(0, 30, True), (30, 5, False)]
+    assert all_right(replay)
+
+
+def test_rows_keep_their_places_and_values_when_their_shard_is_sealed(writer: ReplayWriter) -> None:
+    rows = picture_rows([35, 90])
+    add(writer, rows, 33)
+    replay, still = open_replay([writer.path]), open_replay([writer.path])
+    before, stream = content(replay), replay.streams[0]
+    add(writer, rows, 30)
+    writer.wait_sealed(writer.rotated[0].path)
+    assert replay.live
+    assert replay.refresh()
+    assert replay.rows == 63
+    assert replay.streams == (stream,)
+    after = content(replay, rows=33)
+    assert {name for name in before if after[name] != before[name]} == {"action"}, "of the last row the action was not known yet"
+    assert content(replay, rows=32) == {name: value[: len(value) * 32 // 33] for name, value in before.items()}
+    assert all_right(replay)
+    assert content(still) == before, "who does not look again goes on with the file that it has"
+    writer.close()
+    assert replay.refresh() is False
+    assert replay.live == ()
+    assert all_right(replay)
+    assert [info.length for info in replay.episodes()] == [35, 28]
+
+
+def test_the_last_action_of_an_open_episode_is_zero_until_its_effect_is_seen(writer: ReplayWriter) -> None:
+    rows = picture_rows([90])
+    add(writer, rows, 9)
+    replay = open_replay([writer.path])
+    assert replay.streams[0].columns["action"].tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 0]
+    add(writer, rows, 1)
+    replay.refresh()
+    assert replay.streams[0].columns["action"].tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 2, 0]
+
+
+def test_an_episode_over_several_shards_is_one_while_they_are_live_and_when_they_are_sealed(writer: ReplayWriter) -> None:
+    rows = picture_rows([7, 200])
+    add(writer, rows, 8)
+    replay = open_replay([writer.path])
+    for count in (31, 1, 1, 60, 40):
+        add(writer, rows, count)
+        replay.refresh()
+        assert [info.start for info in replay.episodes()] == [0, 7]
+        assert replay.rows == sum(info.length for info in replay.episodes())
+        assert not replay.streams[0].columns["is_first"][8:].any()
+    assert all_right(replay)
+    assert replay.episodes()[-1].segments == 4
+
+
+def test_new_streams_come_last_and_windows_that_were_there_are_drawn_from_the_same_rows(writer: ReplayWriter, tmp_path: Path) -> None:
+    add(writer, picture_rows([60]), 50)
+    replay = open_replay([writer.path])
+    first = replay.streams[0]
+    with ReplayWriter(tmp_path / "replay", SPEC, lanes=2, seed=1, shard_rows=40, append=True) as other:
+        for lane in range(2):
+            for row in islice(picture_rows([30], lane, code=1), 20):
+                other.add(row)
+        assert replay.refresh()
+        assert replay.streams[0] is first
+        assert [len(stream) for stream in replay.streams] == [50, 20, 20]
+        assert all_right(replay)
+
+
+def test_rows_of_another_task_that_come_later_are_refused(writer: ReplayWriter, tmp_path: Path) -> None:
+    add(writer, picture_rows([60]), 20)
+    replay = open_replay([writer.path])
+    (other,) = write(tmp_path / "other", stream_rows([4])).glob("*.h5")
+    other.rename(writer.path / other.name)
+    with pytest.raises(InputError, match=rf"{other.name}: task is 'Toy-v0', wanted 'Pictures-v0'"):
+        replay.refresh()
+
+
+def test_a_shard_that_is_removed_leaves_its_small_columns_and_one_line(tmp_path: Path) -> None:
+    folder = write(tmp_path / "replay", picture_rows([100]), spec=SPEC, shard_rows=40)
+    replay = open_replay([folder])
+    min(folder.glob("*.h5")).unlink()
+    assert not replay.refresh()
+    assert replay.rows == 100
+    with pytest.raises(InputError, match=r"-000000\.h5: is gone since it was opened"):
+        replay.load(replay.episodes()[0])
+
+
+def test_a_shard_that_lost_rows_is_refused(writer: ReplayWriter) -> None:
+    add(writer, picture_rows([60]), 20)
+    replay = open_replay([writer.path])
+    (path,) = replay.live
+    overwrite(path, "/commit", 0, 12)
+    with pytest.raises(InputError, match=r"holds 12 rows, 20 were read from it before; start again"):
+        replay.refresh()
+
+
+def test_a_snapshot_is_opened_again_as_it_was(writer: ReplayWriter) -> None:
+    rows = picture_rows([25, 300])
+    add(writer, rows, 60)
+    then = open_replay([writer.path])
+    records, before = then.snapshot(), content(then)
+    draws = WindowSampler(then, CONFIG, seed=3).sample(5)
+    facts = [(info.key, info.start, info.length, info.complete, info.episode_return) for info in then.episodes()]
+    add(writer, rows, 100)
+    writer.close()
+    assert open_replay([writer.path]).rows == 160
+    now = open_replay([writer.path], pinned=records)
+    assert (now.rows, content(now), now.content_hash()) == (60, before, then.content_hash())
+    assert [(info.key, info.start, info.length, info.complete, info.episode_return) for info in now.episodes()] == facts
+    again = WindowSampler(now, CONFIG, seed=3).sample(5)
+    assert all((again.observation[name] == draws.observation[name]).all() for name in SPEC.observation)
+    assert (again.row == draws.row).all()
+
+
+def test_a_snapshot_of_files_that_are_gone_or_changed_is_refused(tmp_path: Path) -> None:
+    folder = write(tmp_path / "replay", picture_rows([100]), spec=SPEC, shard_rows=40)
+    records = open_replay([folder]).snapshot()
+    assert open_replay([folder], pinned=records[:2]).rows == 80
+    other = [*records[:2], records[2]._replace(path=folder / "0123abcd-e0-000007.h5")]
+    with pytest.raises(InputError, match=r"0123abcd-e0-000007\.h5: is gone, and was read before; bring it back, or start anew"):
+        open_replay([folder], pinned=other)
+    more = [FileRecord(records[0].path, 41, records[0].sha256)]
+    with pytest.raises(InputError, match="holds 40 rows, 41 were read from it before"):
+        open_replay([folder], pinned=more)
+    with pytest.raises(InputError, match="has changed since it was read before"):
+        open_replay([folder], pinned=[records[0]._replace(sha256="0" * 64)])
+
+
+def test_shards_that_are_sealed_take_the_place_of_rows_in_memory(writer: ReplayWriter) -> None:
+    replay = Replay.empty(SPEC, 1)
+    replay.written_by(writer.collector, writer.path)
+    adopted = 0
+    sampler = WindowSampler(replay, CONFIG, seed=0)
+    for number, row in enumerate(picture_rows([30, 31, 64, 75]), start=1):
+        writer.add(row)
+        replay.add(row)
+        while adopted < len(writer.rotated):
+            writer.wait_sealed(writer.rotated[adopted].path)
+            replay.adopt(writer.rotated[adopted].path)
+            adopted += 1
+        if number % 20 == 0:
+            assert right(dict(sampler.sample(number).observation))
+    column = replay.streams[0].big["observation/eye"]
+    assert (adopted, len(column), len(column.parts)) == (5, 200, 5)
+    assert "in memory=0" in repr(column)
+    assert all_right(replay)
+    before = content(replay)
+    for number in range(2):
+        replay.drop(writer.rotated[number].path)
+        writer.rotated[number].path.unlink()
+    assert (replay.rows, replay.streams[0].first_row) == (120, 80)
+    assert content(replay) == {name: value[len(value) * 80 // 200 :] for name, value in before.items()}
+    assert [(info.key[-2:], info.start, info.length) for info in replay.episodes()] == [("/2", 0, 45), ("/3", 45, 75)]
+    assert right(dict(sampler.sample(9).observation))
+
+
+def test_the_oldest_shards_of_files_can_be_dropped_too(tmp_path: Path) -> None:
+    folder = write(tmp_path / "replay", picture_rows([25, 50, 40]), spec=SPEC, shard_rows=20)
+    replay = open_replay([folder])
+    before = content(replay)
+    paths = [record.path for record in replay.files]
+    replay.drop(paths[0])
+    replay.drop(paths[1])
+    assert (replay.rows, replay.streams[0].first_row, [record.path for record in replay.files]) == (75, 40, paths[2:])
+    assert content(replay) == {name: value[len(value) * 40 // 115 :] for name, value in before.items()}
+    assert [(info.start, info.length) for info in replay.episodes()] == [(0, 35), (35, 40)]
+    assert not replay.refresh(), "a file that was dropped does not come back"
+    assert right(dict(replay.load(replay.episodes()[0]).observation))
+
+
+WRITE = """
+import sys, time
+from pathlib import Path
+from dreamctl.replay.writer import ReplayWriter
+from tests.replay.pictures import SPEC, picture_rows
+folder, number = Path(sys.argv[1]), int(sys.argv[2])
+with ReplayWriter(folder, SPEC, lanes=2, seed=number, shard_rows=50, append=True) as writer:
+    print("writes", flush=True)
+    for rows in zip(*(picture_rows([17] * 100_000, lane, code=number) for lane in range(2))):
+        for row in rows:
+            writer.add(row)
+        time.sleep(0.003)  # as an environment takes its time
+"""
+
+
+def test_no_window_is_torn_while_three_processes_write(tmp_path: Path) -> None:
+    """A second of reading and the start of three processes: longer than other tests."""
+    command = [sys.executable, "-c", WRITE, str(tmp_path / "replay")]
+    writers = [subprocess.Popen([*command, str(number)], stdout=subprocess.PIPE) for number in range(3)]
+    try:
+        for process in writers:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"writes\n"
+        replay, read = _opened(tmp_path / "replay"), 0
+        sampler, end = WindowSampler(replay, CONFIG, seed=0), time.monotonic() + 1
+        while time.monotonic() < end or len(replay.streams) < 6:
+            replay.refresh()
+            windows = sampler.sample(read)
+            small = windows.observation["small"]
+            assert right(dict(windows.observation))
+            assert (small[..., 0] == small[:, :1, 0]).all()
+            assert (np.diff(small[..., 1], axis=1) == 1).all()
+            read += 1
+    finally:
+        for process in writers:
+            process.kill()
+            process.wait()
+    assert read > 20
+    assert replay.rows > 300
+
+
+def _opened(folder: Path) -> Replay:
+    """The replay once it holds a window."""
+    while True:
+        with suppress(InputError):
+            replay = open_replay([folder])
+            WindowSampler(replay, CONFIG, seed=0).check()
+            return replay
