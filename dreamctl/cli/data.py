@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from dreamctl.cli import convert, data_edit
+from dreamctl.cli.command_line import COMMAND_LINE
 from dreamctl.cli.grouped import grouped
 from dreamctl.cli.help import Command, Group
 from dreamctl.cli.options import EXPERIMENT, LARGEST_SEED, OUTPUT, Replacing, Replays, Shown, Which, argument, option, out_option
@@ -18,6 +19,11 @@ app = typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode=None, help="
 EVERY = 1.0  # seconds between two looks at a replay that grows
 One = Annotated[Path, argument("A", "A replay file or folder.")]
 Other = Annotated[Path, argument("B", "Another one.")]
+
+
+def named(paths: list[Path]) -> str:
+    """Paths as a message begins."""
+    return ", ".join(map(str, paths))
 
 
 @app.callback()
@@ -117,9 +123,29 @@ def verify(
     shown.emit(result)
     if result.found.problems:
         found = result.found
-        raise CheckFailed(
-            f"{', '.join(map(str, replays))}: {len(found.problems)} problems in {found.files} files; see `dreamctl data repair`"
-        )
+        raise CheckFailed(f"{named(replays)}: {len(found.problems)} problems in {found.files} files; see `dreamctl data repair`")
+
+
+@app.command("repair", cls=Command)
+@grouped
+def repair(
+    replays: Replays,
+    *,
+    salvage: Annotated[
+        Path | None, option(OUTPUT, "Write the readable episodes of all files here.", "--salvage", metavar="FILE.h5")
+    ] = None,
+    replacing: Replacing,
+    shown: Shown,
+) -> None:
+    """Seal what a crash left; exit 1 where files are damaged."""
+    from dreamctl.core.session import Session
+    from dreamctl.stages.data_repair import repair
+
+    session = Session(existing=replacing.existing, command=("dreamctl", *COMMAND_LINE.get()))
+    result = repair(replays, salvage, session)
+    shown.emit(result)
+    if result.left and salvage is None:
+        raise CheckFailed(f"{named(replays)}: {result.left} problems are left; --salvage NEW.h5 writes what can be read to a new file")
 
 
 @app.command("diff", cls=Command)

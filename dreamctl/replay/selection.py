@@ -12,7 +12,7 @@ from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array
 from dreamctl.replay.facts import alike, read_facts
 from dreamctl.replay.format import Field, schema_difference
-from dreamctl.replay.header import opened, read_header, text_attribute
+from dreamctl.replay.header import Header, opened, read_header, text_attribute
 from dreamctl.replay.origin import Origin
 from dreamctl.replay.reader import Replay, held_out
 from dreamctl.replay.recording import Recording
@@ -87,8 +87,8 @@ def selected(replay: Replay, infos: Sequence[EpisodeInfo], command: Sequence[str
     return Recording(origin, [field for field in fields if not field.per_episode], table, column, exact_spaces(files[0]))
 
 
-def origin_of(files: Sequence[Path], replay: Replay, command: Sequence[str]) -> Origin:
-    """The origin that these files have in common; policies that differ are listed."""
+def origin_of(files: Sequence[Path], replay: Replay | Header, command: Sequence[str]) -> Origin:
+    """The origin that these files of one task and kind have in common; policies that differ are listed."""
     facts = [read_facts(path) for path in files]
     policies = alike([one.policy for one in facts])
     policy = policies[0] if len(policies) == 1 else {"kind": "several", "policies": policies}

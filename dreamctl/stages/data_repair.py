@@ -1,0 +1,96 @@
+"""`data repair`: what a crash left is sealed; what is damaged is told, and what of it can be read is written to a new file if asked."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dreamctl.core.errors import InputError, UsageError
+from dreamctl.core.session import Session
+from dreamctl.replay.folder import parts_folder, shard_paths
+from dreamctl.replay.header import read_header
+from dreamctl.replay.recovery import Recovered, recover
+from dreamctl.replay.salvage import Salvaged, salvage
+from dreamctl.replay.verify import Verification, verify
+from dreamctl.stages.output import check_file
+from dreamctl.stages.tables import count
+
+
+@dataclass(frozen=True)
+class RepairResult:
+    """What was done, and what is still wrong.
+
+    Attributes:
+        done: with each file that a crash left.
+        found: what came of looking at every file afterwards.
+        saved: what was written to the new file; None where none was asked for.
+    """
+
+    paths: Sequence[Path]
+    done: Sequence[Recovered]
+    found: Verification
+    saved: Salvaged | None = None
+    path: Path | None = None
+
+    @property
+    def left(self) -> int:
+        """How many problems there are still."""
+        return len(self.found.problems)
+
+    def to_json(self) -> dict[str, object]:
+        """As one object."""
+        done = [{"file": str(it.path), "rows": it.rows, "lost": it.lost, "problem": it.problem} for it in self.done]
+        problems = [{"file": str(problem.path), "problem": problem.what} for problem in self.found.problems]
+        result = {"paths": [str(path) for path in self.paths], "done": done, "problems": problems, "live": self.found.live}
+        if self.saved is None:
+            return result
+        return {**result, "path": str(self.path), "saved": asdict(self.saved)}
+
+    def summary(self) -> str:
+        """One line a file, and one of what is there now."""
+        lines = [str(it) for it in self.done]
+        lines += [f"FAIL  {problem.path}: {problem.what}" for problem in self.found.problems]
+        live = f", {self.found.live} of them live, left to their writer" if self.found.live else ""
+        lines.append(f"{count(self.found.files, 'file')}{live}, {count(self.found.rows, 'row')} in those that are whole")
+        if self.saved is not None:
+            saved = f"{count(self.saved.rows, 'row')} in {count(self.saved.episodes, 'episode')}"
+            lines.append(f"{self.path}: {saved} saved, {count(self.saved.lost, 'row')} lost")
+        return "\n".join(lines)
+
+
+def repair(paths: Sequence[Path], target: Path | None, session: Session) -> RepairResult:
+    """Seal what a crash left, then look at everything; the readable episodes of all files go to `target` where one is given.
+
+    Raises:
+        InputError: a path is not there; or nothing can be saved.
+        UsageError: the target exists, or is no .h5.
+        OutputError: a file cannot be written.
+    """
+    if target is not None:
+        _check(paths, target, session)
+    done = [found for folder in _folders(paths) for found in recover(folder)]
+    # A folder that held nothing but what a crash left empty is no error of the person who repairs it.
+    there = [path for path in paths if not path.is_dir() or shard_paths(path)]
+    found = verify(there, deep=True) if there else Verification(0, 0, 0, 0, 0, ())
+    saved = salvage(there, target, session.command) if target is not None else None
+    return RepairResult(paths, done, found, saved, target)
+
+
+def _check(paths: Sequence[Path], target: Path, session: Session) -> None:
+    if target.suffix != ".h5":
+        raise UsageError(f"{target}: wanted a file NAME.h5; choose another --salvage")
+    if any(target.resolve().is_relative_to(path.resolve()) for path in paths):
+        raise UsageError(f"{target}: lies in what is repaired; choose another --salvage")
+    check_file(target, session, resume=False)
+
+
+def _folders(paths: Sequence[Path]) -> list[Path]:
+    """Where a crash may have left something: a folder, the parts of a file, the folder of a live shard."""
+    places = [path if path.is_dir() else parts_folder(path) if parts_folder(path).is_dir() else path.parent for path in paths]
+    return [place for place, path in zip(places, paths, strict=True) if place != path.parent or _is_live(path)]
+
+
+def _is_live(path: Path) -> bool:
+    try:
+        return read_header(path).state == "live"
+    except InputError:
+        return False
