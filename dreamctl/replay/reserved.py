@@ -13,7 +13,7 @@ from dreamctl.core.files import sync_folder, temporary_of, unwritable
 from dreamctl.replay.deflating import Bytes
 from dreamctl.replay.format import LIBVER
 
-STEP = 8 << 20
+STEP = 1 << 20
 # What HDF5 adds of its own: headers, groups, the tables of chunks.
 OVERHEAD = 1 << 20
 CHUNK_OVERHEAD = 64
