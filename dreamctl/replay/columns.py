@@ -176,14 +176,19 @@ class Column:
 
     def extend(self, source: Source, rows: int, offset: int = 0) -> None:
         """More rows at the end, those of a source from `offset` on; none were appended in memory."""
-        _, parts, tail = self._state
+        starts, parts, tail = self._state
         assert not len(tail), "rows in memory come last"
-        self._state = _placed([*parts, Part(source, offset, rows)], tail)
+        # In place, because a column may have thousands of parts; in this order, for threads that read meanwhile.
+        parts.append(Part(source, offset, rows))
+        starts.append(starts[-1] + rows)
 
     def adopt(self, first: int, rows: int, source: Source) -> None:
         """A source takes the place of rows that are in memory or in other parts; at the end it may bring more than were there."""
         starts, parts, tail = self._state
         assert first <= len(self), "a gap in front of the rows that are adopted"
+        if first == len(self) == starts[-1]:
+            self.extend(source, rows)
+            return
         before: list[Part] = []
         behind: list[Part] = []
         for start, part in zip(starts[:-1], parts, strict=True):

@@ -77,9 +77,10 @@ class Joined:
         if not self.pieces:
             self.stream.first_row = ordered[0].shard.header.first_row
             self.stream.reserve(sum(opened.shard.rows for opened in ordered))
-        for shard, file in ordered:
-            self._take(_without_lone_reset(shard) if shard.header.seq == newest else shard, file)
-        self._end_cut_episodes()
+        known = len(self.pieces)
+        changed = [self._take(_without_lone_reset(shard) if shard.header.seq == newest else shard, file) for shard, file in ordered]
+        # The one before may have ended with an episode that goes on now.
+        self._end_cut_episodes(max(0, min(known, *changed) - 1))
         self._infos = None
 
     def drop(self) -> Piece:
@@ -101,9 +102,10 @@ class Joined:
         columns = (self.stream.column(name, first, piece.rows).tobytes() for name in ("reward", "is_first", "terminated", "truncated"))
         return hashlib.sha256(b"".join(columns)).hexdigest()
 
-    def _take(self, shard: Shard, file: OpenFile | None) -> None:
-        """One shard: a new one at the end, or one that was read before."""
-        at = next((number for number, piece in enumerate(self.pieces) if piece.header.seq == shard.header.seq), len(self.pieces))
+    def _take(self, shard: Shard, file: OpenFile | None) -> int:
+        """One shard: a new one at the end, or one that was read before; returns which piece it is now."""
+        place = shard.header.seq - self.pieces[0].header.seq if self.pieces else 0
+        at = place if 0 <= place < len(self.pieces) else len(self.pieces)
         piece = Piece(shard.path, shard.header, shard.inode, shard.rows, shard.episodes, file, shard.commit)
         before = self.pieces[at] if at < len(self.pieces) else None
         if before is not None:
@@ -112,6 +114,7 @@ class Joined:
             check_joint(self.pieces[at - 1], piece)
         self._put(piece, shard, before.rows if before is not None else 0)
         self.pieces[at : at + 1] = [piece]
+        return at
 
     def _put(self, piece: Piece, shard: Shard, known: int) -> None:
         """The rows of a shard, of which so many are in the stream already."""
@@ -121,9 +124,9 @@ class Joined:
         for name, column in self.stream.big.items():
             column.adopt(first, piece.rows, self._sources.of(shard.big[name], name, piece.file))
 
-    def _end_cut_episodes(self) -> None:
+    def _end_cut_episodes(self, first: int) -> None:
         """Nobody saw what the last action of a cut episode did: it is the zero that no one takes, as everywhere."""
-        for number, piece in enumerate(self.pieces):
+        for number, piece in enumerate(self.pieces[first:], first):
             ends = np.asarray(piece.episodes["start"], np.int64) + np.asarray(piece.episodes["length"], np.int64)
             cut = ~np.asarray(piece.episodes["complete"], bool)
             if number + 1 < len(self.pieces) and _goes_on(self.pieces[number + 1]):
