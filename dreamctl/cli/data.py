@@ -1,5 +1,6 @@
 """`dreamctl data`."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -131,9 +132,7 @@ def verify(
 def repair(
     replays: Replays,
     *,
-    salvage: Annotated[
-        Path | None, option(OUTPUT, "Write the readable episodes of all files here.", "--salvage", metavar="FILE.h5")
-    ] = None,
+    salvage: Annotated[Path | None, option(OUTPUT, "Write what can be read to a new file.", "--salvage", metavar="FILE.h5")] = None,
     replacing: Replacing,
     shown: Shown,
 ) -> None:
@@ -160,11 +159,12 @@ def diff(left: One, right: Other, shown: Shown) -> None:
         raise CheckFailed(f"{left} and {right}: differ")
 
 
-for _name, _function in {
+_EDITING: dict[str, Callable[..., None]] = {
     "merge": data_edit.merge,
     "split": data_edit.split,
     "filter": data_edit.filter_episodes,
     "prune": data_edit.prune,
     "convert": convert.convert,
-}.items():
+}
+for _name, _function in _EDITING.items():
     app.command(_name, cls=Command)(grouped(_function))

@@ -67,6 +67,7 @@ def repair(paths: Sequence[Path], target: Path | None, session: Session) -> Repa
     """
     if target is not None:
         _check(paths, target, session)
+    paths = [_place(path) for path in paths]
     done = [found for folder in _folders(paths) for found in recover(folder)]
     # A folder that held nothing but what a crash left empty is no error of the person who repairs it.
     there = [path for path in paths if not path.is_dir() or shard_paths(path)]
@@ -83,10 +84,15 @@ def _check(paths: Sequence[Path], target: Path, session: Session) -> None:
     check_file(target, session, resume=False)
 
 
+def _place(path: Path) -> Path:
+    """Where the rows are: the parts of a file that was never finished."""
+    parts = parts_folder(path)
+    return parts if parts.is_dir() and not path.exists() else path
+
+
 def _folders(paths: Sequence[Path]) -> list[Path]:
-    """Where a crash may have left something: a folder, the parts of a file, the folder of a live shard."""
-    places = [path if path.is_dir() else parts_folder(path) if parts_folder(path).is_dir() else path.parent for path in paths]
-    return [place for place, path in zip(places, paths, strict=True) if place != path.parent or _is_live(path)]
+    """Where a crash may have left something: a folder, or the folder of a live shard."""
+    return list(dict.fromkeys(path if path.is_dir() else path.parent for path in paths if path.is_dir() or _is_live(path)))
 
 
 def _is_live(path: Path) -> bool:

@@ -39,7 +39,7 @@ for bad in ("", "nan", "raise"):
 """
 
 
-LOOKING = ["info", "ls", "ls --episodes", "schema", "stats", "verify", "verify --deep", "tail", "tail -f", "sample"]
+LOOKING = ["info", "ls", "ls --episodes", "schema", "stats", "verify", "verify --deep", "tail", "tail -f", "sample", "repair"]
 
 
 @pytest.fixture
@@ -78,13 +78,17 @@ def test_1_a_return_below_the_threshold(dreamctl, story):
 def test_1_damage_that_was_found(dreamctl, story, tmp_path):
     shutil.copytree(story.replay, tmp_path / "replay")
     assert dreamctl(f"data verify {tmp_path}/replay").code == 0
-    for path in list(tmp_path.glob("replay/*.h5"))[:2]:
+    for path in tmp_path.glob("replay/*.h5"):
         path.write_text("no shard")
-    ran = dreamctl(f"data verify {tmp_path}/replay --json")
+    both = f"{story.replay} {tmp_path}/replay"
+    ran = dreamctl(f"data verify {both} --json")
     assert ran.code == 1
     check(ran.json, "data_verify")
     assert not ran.json["sound"]
     assert "problems in" in json.loads(ran.stderr)["error"]["message"]
+    assert dreamctl(f"data repair {both}").code == 1
+    assert dreamctl(f"data repair {both} --salvage {tmp_path}/saved.h5 -q").stdout == f"{tmp_path}/saved.h5\n"
+    assert dreamctl(f"data verify --deep {tmp_path}/saved.h5").code == 0
 
 
 def test_1_replays_that_differ(dreamctl, story):
@@ -113,6 +117,7 @@ def test_1_replays_that_differ(dreamctl, story):
         ("collect CartPole-v1 -o OUT --resume --overwrite", ["--resume and --overwrite: exclude each other"]),
         ("collect CartPole-v1 -o OUT --steps 3 --episodes 3", ["--steps and --episodes: exclude each other"]),
         ("config show --set world_model.kl.kind=balance", ["world_model.kl.kind: no kind 'balance'", "nearest: balanced"]),
+        ("data repair x --salvage x", ["x: wanted a file NAME.h5"]),
         ("data tail x -f -q", ["-q and --follow: exclude each other"]),
         ("data sample x --set env.task=x", ["--set env.task=x: `data sample` reads section replay only"]),
         ("data sample x --set replay.batch_sise=3", ["replay.batch_sise: no such key", "nearest: batch_size"]),

@@ -50,6 +50,7 @@ def test_listings_never_load_torch(story):
         ["tail", "--rows", "replay"],
         ["sample", "replay", "--preset", "quick", "--set", "replay.batch_size=2"],
         ["diff", "replay", "replay"],
+        ["repair", "replay"],
     ],
     ids=" ".join,
 )
