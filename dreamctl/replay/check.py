@@ -68,10 +68,12 @@ def values(path: Path, spec: TaskSpec, table: Mapping[str, Array], steps: Mappin
     Raises:
         InputError: names file, key and row of the first value that is not.
     """
+    if not len(steps["reward"]):
+        return
     for name, column in steps.items():
         # What else was recorded beside them may be anything.
         if column.dtype.kind == "f" and not name.startswith(("extra/", "truth/")):
-            _finite(path, name, column)
+            finite(path, name, column)
     last = np.zeros(len(steps["reward"]), bool)
     last[np.asarray(table["start"], np.int64) + np.asarray(table["length"], np.int64) - 1] = True
     action = ActionCodec(spec.action)
@@ -96,7 +98,12 @@ def _known(path: Path, name: str, leaf: LeafCodec, steps: Mapping[str, Array], z
         raise InputError(f"{path}: /steps/{name} row {row} is {found}, wanted one of {leaf.space}; filter it or collect again")
 
 
-def _finite(path: Path, name: str, column: Array) -> None:
+def finite(path: Path, name: str, column: Array, first: int = 0) -> None:
+    """Rows of a column of floats are finite; `first` is the row of the shard that they begin with.
+
+    Raises:
+        InputError: names file, column and row of the first one that is not.
+    """
     # One sum tells whether all is well; only then is it worth asking where it is not.
     with np.errstate(all="ignore"):
         if np.isfinite(column.sum(dtype=np.float64)):
@@ -104,8 +111,9 @@ def _finite(path: Path, name: str, column: Array) -> None:
     bad = ~np.isfinite(column.reshape(len(column), -1)).all(-1)
     if bad.any():
         row = int(bad.argmax())
-        value = f"{column[row]}".replace("\n", "")
-        raise InputError(f"{path}: /steps/{name} row {row} is {value}, wanted finite numbers; mend the environment and collect again")
+        place, value = f"{path}: /steps/{name} row {first + row}", " ".join(str(column[row]).split())
+        value = value if len(value) <= 80 else f"{value[:77]}..."
+        raise InputError(f"{place} is {value}, wanted finite numbers; mend the environment and collect again")
 
 
 def _same(path: Path, flag: str, where: str, found: Array, wanted: NDArray[np.bool_]) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array, TaskSpec
+from dreamctl.replay import check
 from dreamctl.replay.cache import Cache, Shelf
 from dreamctl.replay.chunks import DEFLATE, decoded
 from dreamctl.replay.columns import Chunked, Contiguous, Layout, Source
@@ -73,7 +74,8 @@ class PlainRows:
         file.read_into(memoryview(target.data).cast("B"), self._offset + first * self._row_bytes)
         if target is not out:
             out[...] = target
-        check_finite(self._layout.path, self._layout.name, first, out)
+        if out.dtype.kind == "f":
+            check.finite(self._layout.path, self._layout.name.removeprefix("/steps/"), out, first)
 
 
 class ChunkedRows:
@@ -133,23 +135,6 @@ class ChunkedRows:
         found: Array = np.ndarray(chunked.shape, layout.dtype, data)
         # The last chunk of a dataset is as large as the others.
         found = found[: self.rows - number * self.block_rows]
-        check_finite(layout.path, layout.name, number * self.block_rows, found)
+        if layout.dtype.kind == "f":
+            check.finite(layout.path, layout.name.removeprefix("/steps/"), found, number * self.block_rows)
         return found
-
-
-def check_finite(path: Path, name: str, first: int, rows: Array) -> None:
-    """See that rows that were just read hold numbers.
-
-    Raises:
-        InputError: names file, dataset and row of the first one that does not.
-    """
-    if rows.dtype.kind != "f":
-        return
-    # One sum tells whether all is well; only then is it worth asking where it is not.
-    with np.errstate(all="ignore"):
-        if np.isfinite(rows.sum(dtype=np.float64)):
-            return
-    bad = ~np.isfinite(rows.reshape(len(rows), -1)).all(-1)
-    if bad.any():
-        place = f"{path}: {name} row {first + int(bad.argmax())}"
-        raise InputError(f"{place} holds numbers that are not finite; mend the environment and collect again")
