@@ -110,7 +110,7 @@ def test_text_of_variable_length_is_not_trusted(shard: Path) -> None:
     ("dataset", "row", "value", "told"),
     [
         (REWARD, 3, np.nan, "/steps/reward row 3 is nan, wanted finite numbers"),
-        (OBSERVATION, 6, [0, np.inf, 0], "/steps/observation/observation row 6 is [ 0. inf  0.], wanted finite numbers"),
+        (OBSERVATION, 6, [0, np.inf, 0], "/steps/observation/observation row 6 is [ 0. inf 0.], wanted finite numbers"),
         (ACTION, 2, 5, "/steps/action row 2 is 5, wanted one of Discrete(5)"),
         (ACTION, 2, -1, "/steps/action row 2 is -1, wanted one of Discrete(5)"),
         ("/steps/is_first", 3, True, "/steps/is_first row 3 is 1, it must be set on the first row"),
