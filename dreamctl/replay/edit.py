@@ -104,10 +104,10 @@ def _chosen(sources: Sequence[Path]) -> dict[str, tuple[Path, Header]]:
     chosen: dict[str, tuple[Path, Header]] = {}
     first: tuple[Path, Header] | None = None
     for path in [path for source in sources for path in shard_files(source)]:
-        if read_facts(path).state != "sealed":
+        header = read_header(path)
+        if header.state != "sealed":
             mend = f"wait until its collector has ended, or after a crash `dreamctl data repair {path.parent}`"
             raise InputError(f"{path}: is still being written; {mend}")
-        header = read_header(path)
         first = first or (path, header)
         _check_alike(path, header, *first)
         name = f"{header.stream}-{header.seq:06d}.h5"
@@ -141,13 +141,11 @@ def _link(path: Path, target: Path) -> bool:
 
 
 def _age(path: Path) -> ShardAge:
-    header, facts = read_header(path), read_facts(path)
+    header, created = read_header(path), read_facts(path).created
     with opened(path) as file:
         rows = int(file["/commit"][0])
-    is_first = read_columns(path, ["is_first"], 0, rows)["is_first"]
-    return ShardAge(
-        path, header.stream, header.seq, facts.created, rows - int(is_first.sum()), path.stat().st_size, facts.state != "sealed"
-    )
+    steps = rows - int(read_columns(path, ["is_first"], 0, rows)["is_first"].sum())
+    return ShardAge(path, header.stream, header.seq, created, steps, path.stat().st_size, header.state != "sealed")
 
 
 def _by_age(ages: Sequence[ShardAge]) -> Iterator[ShardAge]:

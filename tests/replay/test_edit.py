@@ -15,7 +15,7 @@ from dreamctl.replay.edit import gather, oldest, remove_shards
 from dreamctl.replay.reader import held_out, open_replay
 from dreamctl.replay.recording import SHARD_BYTES, Recording, write_recording
 from dreamctl.replay.selection import Conditions, episode_columns, selected, split_by_share, whole_episodes
-from dreamctl.replay.writer import write_episodes
+from dreamctl.replay.writer import ReplayWriter, write_episodes
 from tests.replay.rows import BOX_SPEC, SPEC, dream, episode_rows, stream_rows, write
 
 LENGTHS = [5, 2, 9, 4, 7, 3]
@@ -202,3 +202,36 @@ def test_a_source_that_ends_early_leaves_no_file(replay: Path, tmp_path: Path) -
     with pytest.raises(InputError, match="no more"):
         write_recording(tmp_path / "out.h5", Recording(recording.origin, recording.fields, recording.table, broken))
     assert [path.name for path in tmp_path.iterdir()] == ["replay"]
+
+
+@pytest.fixture
+def growing(tmp_path: Path) -> Iterator[Path]:
+    """A replay whose last shard is live: two episodes are sealed, the third has begun."""
+    with ReplayWriter(tmp_path / "growing", SPEC, lanes=1, seed=5, shard_rows=5) as writer:
+        for row in [*stream_rows([5, 5]), *episode_rows(2, 9)[:3]]:
+            writer.add(row)
+        writer.wait_sealed(writer.rotated[-1].path)
+        yield tmp_path / "growing"
+
+
+def test_live_shards_are_not_gathered(growing: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"000002\.h5: is still being written; wait .*`dreamctl data repair"):
+        gather([growing], tmp_path / "both")
+    assert not (tmp_path / "both").exists()
+
+
+def test_live_shards_are_never_removed_but_their_steps_count(growing: Path) -> None:
+    gone, left = oldest(growing, 3)
+    assert [shard.seq for shard in gone] == [0]
+    assert [(shard.seq, shard.live, shard.steps) for shard in left] == [(1, False, 4), (2, True, 2)]
+    gone, left = oldest(growing, 1)
+    assert [shard.seq for shard in gone] == [0, 1]
+    remove_shards(gone)
+    assert open_replay([growing]).env_steps == 2
+
+
+def test_episodes_are_selected_while_their_replay_grows(growing: Path, tmp_path: Path) -> None:
+    chosen(growing, tmp_path / "some.h5", [1, 2])
+    found = open_replay([tmp_path / "some.h5"])
+    assert [(info.length, info.complete) for info in found.episodes()] == [(5, True), (3, False)]
+    assert found.load(found.episodes()[1]).action.tolist() == [1, 2, 0]

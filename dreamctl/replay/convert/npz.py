@@ -68,6 +68,9 @@ class PlainNpz:
             spec = inferred_spec(path, {name: headers[key] for name, key in observed.items()}, seen_actions(files, archives, acted), note)
         supported(spec, str(path))
         extras = [name for name in headers if name.startswith("extra/")]
+        others = sorted(headers.keys() - {*observed.values(), *acted.values(), *extras, "reward", "is_first"})
+        if others:
+            note(f"{path}: keys {', '.join(others)} are left out; further columns are called extra/NAME")
         keys = matched(spec, observed, path) | {key: key for key in (*acted.values(), "reward", *extras)}
         fields = stored_fields(spec, {column: headers[key].dtype for column, key in keys.items() if key in headers}, self.reward_dtype)
         fields += [Field(f"/steps/{name}", headers[name].dtype.newbyteorder("<").str, headers[name].shape, "extra") for name in extras]
