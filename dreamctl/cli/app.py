@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dreamctl.cli import ckpt, collect, config, data, doctor, envs, evaluate, imagine, render, run, train_ac, train_wm
+from dreamctl.cli import bench, ckpt, collect, config, data, doctor, envs, evaluate, imagine, render, run, train_ac, train_wm
 from dreamctl.cli.command_line import COMMAND_LINE
 from dreamctl.cli.grouped import grouped
 from dreamctl.cli.help import Command, Group
@@ -110,7 +110,7 @@ STAGES: dict[str, Callable[..., None]] = {
 }
 for _name, _function in STAGES.items():
     app.command(_name, cls=Command, rich_help_panel="Stages")(grouped(_function))
-for _name, _group in {"envs": envs.app, "data": data.app, "ckpt": ckpt.app, "config": config.app}.items():
+for _name, _group in {"envs": envs.app, "data": data.app, "ckpt": ckpt.app, "config": config.app, "bench": bench.app}.items():
     app.add_typer(_group, name=_name, rich_help_panel="Looking")
 app.command("doctor", cls=Command, rich_help_panel="Looking")(grouped(doctor.doctor))
 

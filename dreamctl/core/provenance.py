@@ -9,7 +9,7 @@ from pathlib import Path
 from dreamctl.core.errors import InputError
 from dreamctl.core.session import Session
 
-DISTRIBUTIONS = ("dreamctl", "torch", "numpy", "gymnasium", "h5py", "mujoco", "dm_control")
+DISTRIBUTIONS = ("dreamctl", "torch", "numpy", "gymnasium", "h5py", "isal", "deflate", "mujoco", "dm_control")
 
 
 def provenance(session: Session, compute: Mapping[str, object], inputs: Mapping[str, str | Path]) -> dict[str, object]:

@@ -1,0 +1,49 @@
+"""`bench replay` times real files and says how each thing compares."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dreamctl.core.session import Session
+from dreamctl.replay.benchmark import in_turns, measure
+from dreamctl.stages.bench import BenchResult, rendered
+
+
+@pytest.fixture(scope="module")
+def rows() -> list:
+    return rendered(300, Session(seed=1))
+
+
+def test_rows_are_rendered_episodes_one_after_another(rows: list) -> None:
+    pictures = np.stack([row.observation["image"] for row in rows])
+    assert pictures.shape == (300, 64, 64, 3)
+    assert (pictures[1:] != pictures[:-1]).any((1, 2, 3)).mean() > 0.5
+    follows_an_end = [True, *(row.terminated or row.truncated for row in rows[:-1])]
+    assert [row.is_first for row in rows] == follows_an_end
+
+
+def test_every_figure_is_measured_and_compared_with_one_that_is(tmp_path: Path, rows: list) -> None:
+    figures = measure(tmp_path, rows, 1)
+    named = {figure.name: figure for figure in figures}
+    assert all(figure.value > 0 for figure in figures)
+    for figure in figures:
+        if figure.against in named:
+            assert figure.ratio == pytest.approx(figure.value / named[figure.against].value)
+    assert {figure.name for figure in figures if figure.goal} == {
+        *("sampled, cached", "sampled, sealed", "append, image", "append, vector", "open", "size, sealed")
+    }
+    lines = BenchResult(300, 1, figures).summary().splitlines()
+    assert [line[: len(f.name)] for line, f in zip(lines[2:], figures, strict=True)] == list(named)
+
+
+def test_works_take_turns_and_the_first_turn_only_warms_up() -> None:
+    order: list[tuple[str, int]] = []
+
+    def work(name: str) -> object:
+        return lambda number: (order.append((name, number)), sum(range(20_000)))
+
+    rates = in_turns({"a": (work("a"), 10), "b": (work("b"), 20)}, rounds=2)  # type: ignore[dict-item]
+    assert order == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("a", 2), ("b", 2)]
+    assert [len(found) for found in rates.values()] == [2, 2]
+    assert np.median(rates["b"]) > np.median(rates["a"])
