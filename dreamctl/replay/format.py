@@ -147,7 +147,7 @@ def schema_from_json(text: str) -> list[Field]:
         InputError: the text is not a schema list.
     """
     try:
-        fields = [_field(**item) for item in json.loads(text)]
+        fields = [_field(item["path"], item["dtype"], item["shape"], item["role"]) for item in json.loads(text)]
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"schema: not readable ({error}): {text[:80]}") from error
     return fields
@@ -159,7 +159,7 @@ def _field(path: str, dtype: str, shape: list[int], role: str) -> Field:
     Raises:
         ValueError: a path, dtype or shape that none has.
     """
-    if not _in_place(path, role):
+    if not (isinstance(path, str) and isinstance(role, str) and _in_place(path, role)):
         raise ValueError(f"{path!r} is no place for {role!r}")
     if not re.fullmatch("[<|][biuf][1248]", dtype):
         raise ValueError(f"{path}: dtype {dtype!r} is not a little-endian number")
