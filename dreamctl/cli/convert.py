@@ -43,7 +43,15 @@ class Telling:
 
 
 def convert(
-    source: Given, out: Out, reading: Reading, telling: Telling, replacing: Replacing, shown: Shown, from_: From = "replay", to: To = None
+    source: Given,
+    out: Out,
+    *,
+    from_: From = "replay",
+    to: To = None,
+    reading: Reading,
+    telling: Telling,
+    replacing: Replacing,
+    shown: Shown,
 ) -> None:
     """Convert replays from and to other formats, whole episodes, without loss.
 

@@ -9,7 +9,7 @@ Keys are image and the like, action, reward, is_first, is_last, is_terminal; of 
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,26 +79,25 @@ class DreamerV3Npz:
         files, archives = npz_files(path), Archives()
         chunks = all(len(file.stem.split("-")) == 4 for file in files)
         headers = archives.alike(files, ignoring=("stepid", "consec", "priority"))
+        lacking = sorted({"action", "reward"} - headers.keys())
         found = _in_chunks(files, archives, note) if chunks else [_whole(file, archives) for file in files]
-        if not found:
-            raise InputError(f"{path}: holds no episode of two rows or more; name the folder of the replay")
+        if lacking or not found:
+            raise InputError(f"{path}: holds no {lacking[0] if lacking else 'episode of two rows or more'}; name the folder of the replay")
+        one_hot = _is_one_hot(files, archives, headers["action"])
         observed = {name: name for name in headers if not NO_OBSERVATION.fullmatch(name)}
-        one_hot = _is_one_hot(files, archives, headers)
         if spec is None:
             action = gym_spaces.Discrete(headers["action"].shape[0]) if one_hot else seen_actions(files, archives, {"": "action"})
             spec = inferred_spec(path, {name: headers[name] for name in observed}, action, note)
         keys = matched(supported(spec, str(path)), observed, path) | {"reward": "reward", "action": "action"}
-        dtypes = {column: headers[key].dtype for column, key in keys.items()}
+        fields = stored_fields(spec, {column: headers[key].dtype for column, key in keys.items()}, self.reward_dtype)
         shift = not chunks if self.shift_actions is None else self.shift_actions
-        as_index = one_hot and isinstance(spec.action, gym_spaces.Discrete)
+        choices = spec.action if one_hot else None
 
         def read(number: int, name: str) -> Array:
-            column = np.concatenate([archives.array(p.path, keys[name])[p.first : p.first + p.rows] for p in found[number].pieces])
-            if name == "reward":
-                column[0] = 0
-            return _acted(column, shift, spec.action if as_index else None) if name == "action" else column
+            pieces = [archives.array(path, keys[name])[first : first + rows] for path, first, rows in found[number].pieces]
+            column = np.concatenate(pieces)
+            return _acted(column, shift, choices) if name == "action" else column
 
-        fields = stored_fields(spec, dtypes, self.reward_dtype)
         origin = Origin(spec, policy={"kind": self.kind})
         yield by_episode(origin, fields, _table(found), read, lambda number: str(found[number].pieces[0].path))
 
@@ -171,9 +170,9 @@ def _table(found: Sequence[Found]) -> dict[str, Array]:
     return {"length": lengths, "seed": seed, "terminated": terminated, "truncated": truncated, "complete": terminated | truncated}
 
 
-def _is_one_hot(files: Sequence[Path], archives: Archives, headers: Mapping[str, Header]) -> bool:
+def _is_one_hot(files: Sequence[Path], archives: Archives, header: Header) -> bool:
     """Whether every action is a one among zeros, or all zeros: a choice as the older files write it."""
-    if "action" not in headers or len(headers["action"].shape) != 1 or headers["action"].shape[0] < 2:
+    if len(header.shape) != 1 or header.shape[0] < 2:
         return False
     arrays = (archives.array(path, "action") for path in files)
     return all(bool(np.isin(action, (0, 1)).all()) and bool((action.sum(-1) <= 1).all()) for action in arrays)

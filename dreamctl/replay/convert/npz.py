@@ -11,7 +11,7 @@ task_spec                  ()            optional: the TaskSpec as JSON text; wi
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +24,7 @@ from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array, TaskSpec
 from dreamctl.core.files import write_whole
 from dreamctl.core.spaces import spec_difference, spec_from_json, spec_to_json
-from dreamctl.replay.convert.archives import Archives, npz_files
+from dreamctl.replay.convert.archives import Archives, Header, npz_files
 from dreamctl.replay.convert.arrays import Note, RewardDtype, by_episode, rows_of_steps, stored_fields, supported
 from dreamctl.replay.convert.inference import inferred_spec, matched, seen_actions
 from dreamctl.replay.format import Field
@@ -59,20 +59,12 @@ class PlainNpz:
         """
         files, archives = npz_files(path), Archives()
         headers = archives.alike(files, ignoring=(*FLAGS, "seed", "task_spec"))
-        observed = {name.removeprefix("observation/"): name for name in headers if name.split("/")[0] == "observation"}
-        if not observed:
-            raise InputError(f"{files[0]}: has no observation; wanted keys observation, action, reward, terminated and truncated")
-        acted = {name.removeprefix("action").removeprefix("/"): name for name in headers if name.split("/")[0] == "action"}
+        observed, acted, extras = _sorted_keys(path, headers, note)
         spec = _told(files[0], archives, spec)
         if spec is None:
             spec = inferred_spec(path, {name: headers[key] for name, key in observed.items()}, seen_actions(files, archives, acted), note)
-        supported(spec, str(path))
-        extras = [name for name in headers if name.startswith("extra/")]
-        others = sorted(headers.keys() - {*observed.values(), *acted.values(), *extras, "reward", "is_first"})
-        if others:
-            note(f"{path}: keys {', '.join(others)} are left out; further columns are called extra/NAME")
-        keys = matched(spec, observed, path) | {key: key for key in (*acted.values(), "reward", *extras)}
-        fields = stored_fields(spec, {column: headers[key].dtype for column, key in keys.items() if key in headers}, self.reward_dtype)
+        keys = matched(supported(spec, str(path)), observed, path) | {key: key for key in (*acted.values(), *extras)}
+        fields = stored_fields(spec, {column: headers[key].dtype for column, key in keys.items()} | _reward(headers), self.reward_dtype)
         fields += [Field(f"/steps/{name}", headers[name].dtype.newbyteorder("<").str, headers[name].shape, "extra") for name in extras]
         table = _table(files, archives, next(iter(observed.values())))
 
@@ -107,6 +99,24 @@ class ToNpz:
             content = io.BytesIO()
             np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
             write_whole(new / f"episode-{number:06d}.npz", partial(_fill, content.getvalue()))
+
+
+def _sorted_keys(path: Path, headers: Mapping[str, Header], note: Note) -> tuple[dict[str, str], dict[str, str], list[str]]:
+    """Observation -> key, leaf of the action -> key, and the further columns."""
+    observed = {name.removeprefix("observation/"): name for name in headers if name.split("/")[0] == "observation"}
+    acted = {name.removeprefix("action").removeprefix("/"): name for name in headers if name.split("/")[0] == "action"}
+    if not observed or not acted:
+        lacking = "action" if observed else "observation"
+        raise InputError(f"{path}: has no {lacking}; wanted keys observation, action, reward, terminated and truncated")
+    extras = [name for name in headers if name.startswith("extra/")]
+    others = sorted(headers.keys() - {*observed.values(), *acted.values(), *extras, "reward", "is_first"})
+    if others:
+        note(f"{path}: keys {', '.join(others)} are left out; further columns are called extra/NAME")
+    return observed, acted, extras
+
+
+def _reward(headers: Mapping[str, Header]) -> dict[str, np.dtype[np.generic]]:
+    return {"reward": headers["reward"].dtype} if "reward" in headers else {}
 
 
 def _fill(content: bytes, file: BinaryIO) -> None:
