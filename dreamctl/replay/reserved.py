@@ -32,7 +32,7 @@ class ReservedFile:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         self._needed = self._reserved = 0
         try:
-            os.pwrite(self._descriptor, _empty_image(), 0)
+            write_fully(self._descriptor, _empty_image(), 0)
             self.reserve(len(_empty_image()) + OVERHEAD + extra)
             # No other process knows this file, so there is nobody to lock it against.
             self.file = h5py.File(path, "r+", libver=LIBVER, locking=False, **ALIGNMENT)

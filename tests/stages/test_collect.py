@@ -1,17 +1,34 @@
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dreamctl.core.errors import InputError, StoppedEarly, UsageError
+from dreamctl.core.errors import InputError, OutputError, StoppedEarly, UsageError
 from dreamctl.core.experience import Row
 from dreamctl.core.session import Session
+from dreamctl.replay.header import read_header
 from dreamctl.replay.reader import open_replay
 from dreamctl.stages.collect import collect, plan, take
-from tests.stages.tiny import OVERWRITE, RESUME, stopping, tiny
+from tests.stages.tiny import OVERWRITE, RESUME, Hook, stopping, tiny
 
 APPEND = replace(Session(), existing="append")
+ROOT = Path(__file__).parent.parent.parent
+ENDLESS = """
+import sys
+from pathlib import Path
+from dreamctl.core.session import Session, Silence
+from dreamctl.stages.collect import collect
+from tests.stages.tiny import tiny
+
+class Told(Silence):
+    def update(self, done, **_):
+        print(done, flush=True)
+
+collect(tiny(collect={"steps": 10**9}), Path(sys.argv[1]), None, Session(progress=Told()))
+"""
 
 
 def steps(path: Path) -> int:
@@ -68,6 +85,62 @@ def test_appending_adds_other_episodes(tmp_path: Path) -> None:
 def test_an_agent_collects_and_is_named_in_the_replay(agent: Path, tmp_path: Path) -> None:
     collect(tiny(collect={"steps": 40}), tmp_path / "replay", agent, Session())
     assert steps(tmp_path / "replay") == 40
+
+
+WRITING = """
+import sys
+from pathlib import Path
+from dreamctl.core.locks import lock_file
+lock = lock_file(Path(sys.argv[1]), Path(sys.argv[2]))
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("lock", ["replay/.0123abcd-e0.lock", ".replay.lock"], ids=["a stream", "the folder"])
+def test_a_budget_is_filled_by_one_process_at_a_time(tmp_path: Path, lock: str) -> None:
+    out = tmp_path / "replay"
+    collect(tiny(collect={"steps": 60}), out, None, Session())
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITING, str(tmp_path / lock), str(out)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "locked\n"
+        for session in (RESUME, OVERWRITE):
+            with pytest.raises(
+                OutputError, match=f"replay: another process writes it: pid {other.pid} on .* since .*; wait for it"
+            ) as caught:
+                collect(tiny(collect={"steps": 100}), out, None, session)
+            assert caught.value.code == 74
+        collect(tiny(collect={"steps": 20}), out, None, APPEND)
+        assert steps(out) == 80, "whoever appends has streams of its own"
+        other.kill()
+    assert collect(tiny(collect={"steps": 100}), out, None, RESUME).env_steps == 20
+
+
+def test_resuming_counts_and_seals_every_row_that_a_kill_left_and_tells_it(tmp_path: Path) -> None:
+    out, hook = tmp_path / "replay", Hook(-1, None)
+    child = subprocess.Popen([sys.executable, "-c", ENDLESS, str(out)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert child.stdout is not None
+    while int(child.stdout.readline()) < 30:
+        pass
+    child.kill()
+    child.communicate()
+    before = steps(out)
+    assert before >= 30
+    result = collect(tiny(collect={"steps": before + 10}), out, None, replace(RESUME, progress=hook))
+    assert (result.env_steps, steps(out)) == (10, before + 10)
+    assert len(hook.notes) == 1
+    assert "its writer died; sealed" in hook.notes[0]
+    assert {read_header(path).state for path in out.glob("*.h5")} == {"sealed"}
+
+
+def test_one_file_that_is_finished_is_not_added_to(tmp_path: Path) -> None:
+    out = tmp_path / "one.h5"
+    collect(tiny(collect={"steps": 20}), out, None, Session())
+    with pytest.raises(UsageError, match=r"one\.h5: is one finished file, which nothing is added to; collect into a folder"):
+        collect(tiny(collect={"steps": 30}), out, None, RESUME)
+    assert steps(out) == 20
 
 
 def test_overwriting_keeps_what_is_not_a_replay(tmp_path: Path) -> None:
