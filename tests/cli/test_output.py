@@ -36,6 +36,7 @@ from tests.cli.schema import check
         ("data tail --rows {dreams}", "data_tail"),
         ("data repair {replay}", "data_repair"),
         ("data repair {replay} --salvage {out}.h5", "data_repair"),
+        ("bench replay --steps 200 --rounds 1", "bench_replay"),
         ("ckpt show {world_model}", "ckpt_show"),
         ("ckpt show {agent}", "ckpt_show"),
         ("config show {config_only}", "config_show"),
