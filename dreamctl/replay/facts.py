@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import h5py
+
 from dreamctl.core.errors import InputError
-from dreamctl.replay.header import MEND, first_line, opened, text_attribute
+from dreamctl.replay.header import MEND, count_attribute, first_line, opened, text_attribute
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,9 @@ def read_facts(path: Path) -> Facts:
     try:
         with opened(path) as file:
             state = text_attribute(file, "state")
-            created, seed = (int(file.attrs[name]) for name in ("created_unix_ns", "seed"))
+            created, seed = (count_attribute(file, name) for name in ("created_unix_ns", "seed"))
             writer, versions, policy = (json.loads(text_attribute(file, name)) for name in ("writer", "versions", "policy"))
-            parent = json.loads(text_attribute(file, "parent")) if "parent" in file.attrs else {}
+            parent = json.loads(text_attribute(file, "parent")) if h5py.h5a.exists(file.id, b"parent") else {}
     except (KeyError, OSError, RuntimeError, ValueError, TypeError) as error:
         raise InputError(f"{path}: damaged root attributes ({first_line(error)}); {MEND}") from error
     return Facts(state, created, seed, _mapping(writer), _mapping(versions), policy, _mapping(parent))

@@ -131,6 +131,23 @@ def text_attribute(file: h5py.File, name: str) -> str:
     return bytes(value.item()).decode()
 
 
+def count_attribute(file: h5py.File, name: str) -> int:
+    """A whole number that is not negative.
+
+    Raises:
+        ValueError: it is another thing.
+        KeyError: it is not there.
+    """
+    attribute = h5py.h5a.open(file.id, name.encode())
+    if attribute.shape != () or attribute.dtype != np.dtype("<i8"):
+        raise ValueError(f"attribute {name} is not a whole number")
+    value = np.empty((), "<i8")
+    attribute.read(value)
+    if not 0 <= value < 1 << 62:
+        raise ValueError(f"attribute {name} is {value}, wanted a count")
+    return int(value)
+
+
 def first_line(error: Exception) -> str:
     """The beginning of what HDF5 or Python says."""
     text = str(error.args[0]) if error.args else ""
@@ -147,7 +164,7 @@ def _believed(path: Path, file: h5py.File) -> Header:
     if text_attribute(file, "schema_id") != schema_id(schema):
         raise InputError(f"{path}: the schema is not the one its schema_id names; {MEND}")
     spec, fields = _understood(text_attribute(file, "task_spec"), kind, schema)
-    stream, seq, first_row = text_attribute(file, "stream"), _count(file, "seq"), _count(file, "first_row")
+    stream, seq, first_row = text_attribute(file, "stream"), count_attribute(file, "seq"), count_attribute(file, "first_row")
     if not STREAM.fullmatch(stream):
         raise InputError(f"{path}: stream {stream[:80]!r} is no name; {MEND}")
     sealed, parts = (_sha256(file, name) for name in ("sealed_sha256", "parts_sha256"))
@@ -179,18 +196,6 @@ def _check_schema(spec: TaskSpec, kind: Kind, fields: Sequence[Field]) -> None:
         if found is None or found.shape != wanted.shape or found.role != wanted.role or (found.dtype != wanted.dtype and not double):
             shown = "absent" if found is None else f"{found.dtype} {found.shape} as {found.role}"
             raise InputError(f"{wanted.path} is {shown}, wanted {wanted.dtype} {wanted.shape}; {MEND}")
-
-
-def _count(file: h5py.File, name: str) -> int:
-    """A whole number that is not negative."""
-    attribute = h5py.h5a.open(file.id, name.encode())
-    if attribute.shape != () or attribute.dtype != np.dtype("<i8"):
-        raise ValueError(f"attribute {name} is not a whole number")
-    value = np.empty((), "<i8")
-    attribute.read(value)
-    if not 0 <= value < 1 << 62:
-        raise ValueError(f"attribute {name} is {value}, wanted a count")
-    return int(value)
 
 
 def _sha256(file: h5py.File, name: str) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from dreamctl.core.errors import InputError
 from dreamctl.core.files import sync_folder, unwritable
-from dreamctl.core.locks import try_lock
+from dreamctl.core.locks import holder, try_lock
 from dreamctl.replay.attributes import read_attributes
 from dreamctl.replay.folder import lock_path, shard_paths
 from dreamctl.replay.header import opened
@@ -59,6 +59,13 @@ def recover(folder: Path) -> list[Recovered]:
         return [found for stream in _left(folder) for found in _recover_stream(folder, stream)]
     except OSError as error:
         raise unwritable(folder, error) from error
+
+
+def abandoned(folder: Path) -> list[Path]:
+    """The live shards and unfinished files in a folder that no process writes any more."""
+    live = [path for path in shard_paths(folder) if _counts(path) is not None]
+    unfinished = [path for path in sorted(folder.glob(".*.h5.tmp")) if _NAME.fullmatch(path.name)]
+    return [path for path in (*live, *unfinished) if holder(lock_path(folder, _stream(path))) is None]
 
 
 class _Counts(NamedTuple):

@@ -8,7 +8,8 @@ import h5py
 
 from dreamctl.core.errors import InputError
 from dreamctl.replay.format import Field
-from dreamctl.replay.header import first_line, opened, read_header
+from dreamctl.replay.header import MEND, first_line, header_of, opened
+from dreamctl.replay.layout import COMMIT, locate, look_at
 
 FILTERS = {h5py.h5z.FILTER_DEFLATE: "gzip", h5py.h5z.FILTER_SHUFFLE: "shuffle", h5py.h5z.FILTER_FLETCHER32: "fletcher32"}
 
@@ -51,15 +52,15 @@ def stored_columns(path: Path) -> list[Stored]:
     Raises:
         InputError: not a shard, or a dataset is missing.
     """
-    header = read_header(path)
     try:
         with opened(path) as file:
-            rows, episodes = (int(number) for number in file["/commit"][:2])
+            header = header_of(path, file)
+            # Nothing is opened before it is known to lie in this file.
+            rows, episodes, _ = locate(look_at(path, file, header.state), header.fields)
             lengths = {field.path: episodes if field.per_episode else rows for field in header.fields}
-            fields = [*header.fields, Field("/commit", "<i8", (), "commit")]
-            return [_stored(field, file[field.path], lengths.get(field.path, 4)) for field in fields]
-    except (OSError, KeyError, RuntimeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: damaged ({first_line(error)}); see `dreamctl data verify {path}`") from error
+            return [_stored(field, file[field.path], lengths.get(field.path, 4)) for field in (*header.fields, COMMIT)]
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: damaged ({first_line(error)}); {MEND}") from error
 
 
 def total(parts: Sequence[Stored]) -> Stored:

@@ -15,6 +15,7 @@ from dreamctl.replay.folder import shard_files
 from dreamctl.replay.format import Field
 from dreamctl.replay.header import first_line, opened
 from dreamctl.replay.join import check_joint
+from dreamctl.replay.recovery import abandoned
 from dreamctl.replay.shard import Shard, read_shard
 
 PIECE = 4 << 20  # bytes that are decoded at once
@@ -37,6 +38,7 @@ class Verification:
         live: how many of the files are still written to.
         bytes: that were decoded; 0 where only the layout was looked at.
         problems: none where all is well.
+        abandoned: live shards and unfinished files that no process writes any more: no damage, what is in them is kept.
     """
 
     files: int
@@ -45,6 +47,7 @@ class Verification:
     live: int
     bytes: int
     problems: tuple[Problem, ...]
+    abandoned: tuple[Path, ...] = ()
 
 
 def verify(paths: Sequence[Path], *, deep: bool) -> Verification:
@@ -75,7 +78,9 @@ def verify(paths: Sequence[Path], *, deep: bool) -> Verification:
         sound += here
     rows = sum(shard.rows for shard in sound)
     episodes = sum(int((shard.episodes["segment"] == 0).sum()) for shard in sound)
-    return Verification(files, rows, episodes, sum(shard.state == "live" for shard in sound), decoded, tuple(problems))
+    live = sum(shard.state == "live" for shard in sound)
+    left = [file for path in paths if path.is_dir() for file in abandoned(path)]
+    return Verification(files, rows, episodes, live, decoded, tuple(problems), tuple(left))
 
 
 def present(path: Path) -> list[Path]:

@@ -7,18 +7,28 @@ from pathlib import Path
 
 from dreamctl.replay.facts import Facts, alike, read_facts
 from dreamctl.replay.reader import open_replay
+from dreamctl.replay.recovery import abandoned
 from dreamctl.replay.summary import ReplaySummary
+from dreamctl.stages.listed import running
 from dreamctl.stages.tables import count, indented, size, table
 
 
 @dataclass(frozen=True)
 class DataInfo:
-    """Figures of one or several replays together."""
+    """Figures of one or several replays together.
+
+    Attributes:
+        facts: of each file.
+        open_episodes: that live shards end with.
+        abandoned: live shards and unfinished files that no process writes any more.
+    """
 
     paths: Sequence[Path]
     figures: ReplaySummary
     facts: Sequence[Facts]
     content_hash: str
+    open_episodes: int = 0
+    abandoned: Sequence[Path] = ()
     path: Path | None = None
 
     def to_json(self) -> dict[str, object]:
@@ -30,6 +40,8 @@ class DataInfo:
             "policies": alike([facts.policy for facts in self.facts]),
             "versions": alike([dict(facts.versions) for facts in self.facts]),
             "live": len(self._live),
+            "open_episodes": self.open_episodes,
+            "abandoned": [str(path) for path in self.abandoned],
             "writers": alike([dict(facts.writer) for facts in self._live]),
         }
         paths = [str(path) for path in self.paths]
@@ -65,7 +77,8 @@ class DataInfo:
         if not self._live:
             return []
         writers = ", ".join(map(str, alike([facts.written_by for facts in self._live])))
-        return [f"  {count(len(self._live), 'live shard')}, written by {writers}"]
+        left = f", {len(self.abandoned)} of them by nobody any more: `dreamctl data repair` seals them" if self.abandoned else ""
+        return [f"  {count(len(self._live), 'live shard')}, {count(self.open_episodes, 'open episode')}, written by {writers}{left}"]
 
     @property
     def _origin(self) -> list[str]:
@@ -88,7 +101,9 @@ def info(paths: Sequence[Path]) -> DataInfo:
         InputError: one of them is not a replay, is damaged, or is of another task.
     """
     replay = open_replay(paths)
-    return DataInfo(paths, replay.summary, [read_facts(record.path) for record in replay.files], replay.content_hash())
+    facts = [read_facts(record.path) for record in replay.files]
+    left = [file for path in paths if path.is_dir() for file in abandoned(path)]
+    return DataInfo(paths, replay.summary, facts, replay.content_hash(), len(running(replay)), left)
 
 
 def _shortened(policy: str) -> str:

@@ -9,7 +9,7 @@ from dreamctl.replay.facts import read_facts
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.shard import read_shard
 from dreamctl.replay.verify import present
-from dreamctl.stages.listed import ListedEpisode, episode_table
+from dreamctl.stages.listed import ListedEpisode, episode_table, running
 from dreamctl.stages.tables import size, table
 
 
@@ -83,7 +83,9 @@ def ls_episodes(paths: Sequence[Path]) -> EpisodeListing:
     Raises:
         InputError: one of them is not a replay, is damaged, or is of another task.
     """
-    return EpisodeListing([ListedEpisode.of(info) for info in open_replay(paths).episodes()])
+    replay = open_replay(paths)
+    unended = running(replay)
+    return EpisodeListing([ListedEpisode.of(info, running=info.key in unended) for info in replay.episodes()])
 
 
 def _listed(file: Path) -> Listed:

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from dreamctl.core.errors import InputError
 from dreamctl.replay.facts import read_facts
-from dreamctl.replay.header import read_header
 from dreamctl.replay.reader import Replay, open_replay
-from dreamctl.stages.listed import EPISODE_HEAD, EPISODE_RIGHT, ROW_HEAD, ROW_RIGHT, ListedEpisode, ListedRow
+from dreamctl.stages.listed import EPISODE_HEAD, EPISODE_RIGHT, ROW_HEAD, ROW_RIGHT, ListedEpisode, ListedRow, running
 from dreamctl.stages.tables import Columns
 
 Listed = ListedEpisode | ListedRow
@@ -53,16 +51,16 @@ class EpisodeTail:
 
     def last(self, number: int) -> Sequence[ListedEpisode]:
         """The last ones, those that are running included; only these may be told again."""
-        infos, running = self._replay.episodes(), _running(self._replay)
+        infos, unended = self._replay.episodes(), running(self._replay)
         created = {path: read_facts(path).created for path in {info.spans[-1].path for info in infos if info.spans}}
         infos.sort(key=lambda info: (created[info.spans[-1].path] if info.spans else 0, info.start + info.length))
-        self._told |= {info.key for info in infos if info.key not in running}
-        return [ListedEpisode.of(info, running=info.key in running) for info in infos[-number:]] if number else []
+        self._told |= {info.key for info in infos if info.key not in unended}
+        return [ListedEpisode.of(info, running=info.key in unended) for info in infos[-number:]] if number else []
 
     def new(self) -> Sequence[ListedEpisode]:
         """Those that ended since."""
-        running = _running(self._replay)
-        found = [info for info in self._replay.episodes() if info.key not in self._told and info.key not in running]
+        unended = running(self._replay)
+        found = [info for info in self._replay.episodes() if info.key not in self._told and info.key not in unended]
         self._told |= {info.key for info in found}
         return [ListedEpisode.of(info) for info in sorted(found, key=lambda info: info.start + info.length)]
 
@@ -93,9 +91,9 @@ class RowTail:
 
     def _ends(self) -> dict[str, int]:
         """How far the rows of each stream are known."""
-        running = _running(self._replay)
+        unended = running(self._replay)
         ends = {stream.name: stream.first_row + len(stream) for stream in self._replay.streams}
-        return {name: end - (name in {key.rpartition("/")[0] for key in running}) for name, end in ends.items()}
+        return {name: end - (name in {key.rpartition("/")[0] for key in unended}) for name, end in ends.items()}
 
 
 def tail(paths: Sequence[Path], number: int, *, rows: bool) -> TailResult:
@@ -128,16 +126,3 @@ def follow(paths: Sequence[Path], number: int, goes: Goes, *, rows: bool) -> Ite
         new = tail.new() if replay.refresh() else []
         if new:
             yield TailResult(new, rows, columns.text([line.cells for line in new]))
-
-
-def _running(replay: Replay) -> set[str]:
-    """Keys of the episodes that a live shard ends with."""
-    lasts = {info.stream: info for info in replay.episodes()}.values()
-    return {info.key for info in lasts if not info.complete and info.spans and _is_live(info.spans[-1].path)}
-
-
-def _is_live(path: Path) -> bool:
-    try:
-        return read_header(path).state == "live"
-    except InputError:  # it is gone by now
-        return False

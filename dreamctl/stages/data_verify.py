@@ -22,16 +22,18 @@ class VerifyResult:
         it = self.found
         problems = [{"file": str(problem.path), "problem": problem.what} for problem in it.problems]
         what = {"paths": [str(path) for path in self.paths], "deep": self.deep, "sound": not it.problems, "problems": problems}
+        what["abandoned"] = [str(file) for file in it.abandoned]
         return {**what, "files": it.files, "live": it.live, "rows": it.rows, "episodes": it.episodes, "decoded_bytes": it.bytes}
 
     def summary(self) -> str:
         """One line a problem, and one of what was looked at."""
         it = self.found
         told = [f"FAIL  {problem.path}: {problem.what}" for problem in it.problems]
+        told += [f"note  {file}: its writer died; `dreamctl data repair` seals what it wrote" for file in it.abandoned]
         looked = f"{size(it.bytes)} decoded" if self.deep else "layout, episodes and small columns; --deep decodes every byte"
         live = f", {it.live} of them live" if it.live else ""
         what = f"{count(it.files, 'file')}{live}, {count(it.rows, 'row')} of {count(it.episodes, 'episode')}; {looked}"
-        return "\n".join([*told, what if told else f"ok    {what}"])
+        return "\n".join([*told, what if it.problems else f"ok    {what}"])
 
 
 def verify_replays(paths: Sequence[Path], *, deep: bool) -> VerifyResult:

@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
+from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array
 from dreamctl.replay.format import parted
+from dreamctl.replay.header import read_header
+from dreamctl.replay.reader import Replay
 from dreamctl.replay.stream import EpisodeInfo, Stream
 from dreamctl.stages.tables import figure, table
 
@@ -41,6 +45,19 @@ class ListedEpisode:
     def cells(self) -> tuple[str, ...]:
         """As the cells of a table."""
         return self.key, f"{self.steps:,}", figure(self.episode_return), self.end, str(self.seed), self.file
+
+
+def running(replay: Replay) -> set[str]:
+    """Keys of the episodes that a live shard ends with."""
+    lasts = {info.stream: info for info in replay.episodes()}.values()
+    return {info.key for info in lasts if not info.complete and info.spans and _is_live(info.spans[-1].path)}
+
+
+def _is_live(path: Path) -> bool:
+    try:
+        return read_header(path).state == "live"
+    except InputError:  # it is gone by now
+        return False
 
 
 EPISODE_HEAD = ("episode", "steps", "return", "end", "seed", "file")

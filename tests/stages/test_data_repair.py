@@ -13,7 +13,7 @@ from dreamctl.core.session import Session
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.writer import ReplayWriter
 from dreamctl.stages.data import info
-from dreamctl.stages.data_ls import ls
+from dreamctl.stages.data_ls import ls, ls_episodes
 from dreamctl.stages.data_repair import RepairResult, repair
 from dreamctl.stages.data_schema import schema
 from dreamctl.stages.data_verify import verify_replays
@@ -52,6 +52,9 @@ def test_what_a_killed_writer_left_is_sealed(tmp_path: Path) -> None:
     replay = killed(tmp_path / "r")
     (replay / ".0123abcd-e0-000004.h5.tmp").write_text("half")
     assert ls([replay]).files[0].state == "live"
+    assert "1 live shard, 1 open episode" in info([replay]).summary()
+    assert [path.name[-3:] for path in verify_replays([replay], deep=False).found.abandoned] == [".h5", "tmp"]
+    assert "its writer died" in verify_replays([replay], deep=False).summary()
     found = repaired(replay)
     assert found.left == 0
     assert sorted((it.rows, it.problem) for it in found.done if it.rows is not None) == [(12, "")]
@@ -122,7 +125,9 @@ def test_a_live_shard_is_looked_at_like_any_other(tmp_path: Path) -> None:
         told = info([tmp_path / "r"])
         assert told.to_json()["live"] == 2
         assert told.to_json()["writers"][0]["pid"] == os.getpid()
-        assert f"2 live shards, written by pid {os.getpid()} on " in told.summary()
+        assert f"2 live shards, 1 open episode, written by pid {os.getpid()} on " in told.summary()
+        assert told.to_json()["abandoned"] == []
+        assert [episode.end for episode in ls_episodes([tmp_path / "r"]).episodes] == ["terminated", "truncated", "running"]
         assert [(listed.state, listed.rows, listed.episodes) for listed in ls([tmp_path / "r"]).files] == [("live", 7, 2), ("live", 5, 1)]
         found = verify_replays([tmp_path / "r"], deep=True).found
         assert (found.problems, found.live, found.rows, found.episodes) == ((), 2, 12, 3)
