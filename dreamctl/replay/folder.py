@@ -58,15 +58,15 @@ def open_folder(path: Path, append: bool) -> Path:
         OutputError: the folder cannot be made.
     """
     folder = shards_folder(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot make this folder ({error.strerror}); choose another --out") from error
     present = shard_paths(folder)
     if present and not append:
         raise UsageError(f"{folder}: holds {len(present)} shards already; add --append or --overwrite, or choose another --out")
     if append and path.is_file() and not present:
         raise UsageError(f"{path}: is one finished file, which nothing is added to; collect into a folder, or use --overwrite")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot make this folder ({error.strerror}); choose another --out") from error
     return folder
 
 
@@ -139,15 +139,16 @@ def claim_collector(folder: Path, origin: Origin, lanes: int) -> tuple[str, list
 
 def remove_parts(folder: Path) -> None:
     """Remove the parts of a file that is complete: all at once, so that no kill leaves some of them to be taken for rows of their own."""
-    gone = temporary_of(folder)
-    _remove(gone)
-    folder.rename(gone)
+    finish_removing(folder)
+    folder.rename(temporary_of(folder))
     sync_folder(folder.parent)
-    _remove(gone)
+    finish_removing(folder)
 
 
-def _remove(folder: Path) -> None:
-    for path in [*shard_paths(folder), *folder.glob(".*.lock"), *folder.glob(".*.tmp")]:
+def finish_removing(folder: Path) -> None:
+    """Remove what a kill has left of parts that were being removed."""
+    gone = temporary_of(folder)
+    for path in [*shard_paths(gone), *gone.glob(".*.lock"), *gone.glob(".*.tmp")]:
         path.unlink()
-    if folder.is_dir():
-        folder.rmdir()
+    if gone.is_dir():
+        gone.rmdir()

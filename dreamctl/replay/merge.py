@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from dreamctl.core.experience import Array
-from dreamctl.replay.folder import parts_folder, places, remove_parts
+from dreamctl.replay.folder import finish_removing, parts_folder, places, remove_parts
 from dreamctl.replay.format import Field, parted
 from dreamctl.replay.header import read_header
 from dreamctl.replay.origin import Origin
 from dreamctl.replay.reader import Replay, open_replay
 from dreamctl.replay.sealed import write_sealed
+from dreamctl.replay.sealing import PIECE
 from dreamctl.replay.shard import read_columns
 from dreamctl.replay.stream import EpisodeInfo
 
@@ -49,6 +50,7 @@ def drop_merged_parts(path: Path) -> None:
     folder = parts_folder(path)
     if places(path) == [path, folder] and read_header(path).parts_sha256 == open_replay([folder]).content_hash():
         remove_parts(folder)
+    finish_removing(folder)
 
 
 def _table(infos: Sequence[EpisodeInfo]) -> dict[str, Array]:
@@ -61,11 +63,15 @@ def _table(infos: Sequence[EpisodeInfo]) -> dict[str, Array]:
 
 
 def _column(replay: Replay, field: Field) -> Iterator[Array]:
-    """The pieces of a step column: from memory where it is there, shard by shard from disk otherwise."""
-    if field.role == "action":
-        yield from (parted(stream.columns["action"])[field.name] for stream in replay.streams)
-    elif field.name in replay.streams[0].columns:
-        yield from (stream.columns[field.name] for stream in replay.streams)
-    else:
+    """The pieces of a step column: stream by stream, those that streams do not know shard by shard."""
+    if field.role in ("extra", "truth", "truth_valid"):
         for record in replay.files:
             yield read_columns(record.path, [field.name], 0, record.rows)[field.name]
+        return
+    rows = max(1, PIECE // max(1, field.row_bytes))
+    for stream in replay.streams:
+        for first in range(0, len(stream), rows):
+            if field.role == "action":
+                yield parted(stream.column("action", first, min(rows, len(stream) - first)))[field.name]
+            else:
+                yield stream.column(field.name, first, min(rows, len(stream) - first))

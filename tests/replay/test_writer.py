@@ -157,6 +157,10 @@ def test_parts_that_are_in_the_file_already_are_not_taken_twice(tmp_path: Path) 
         write(path, stream_rows([5]), append=True)
     assert places(path) == [path]
     assert [info.length for info in open_replay([path]).episodes()] == [4]
+    shutil.move(tmp_path / "kept", tmp_path / ".one.h5.parts.tmp")
+    with pytest.raises(UsageError, match="is one finished file"):
+        write(path, [], append=True)
+    assert [file.name for file in tmp_path.iterdir()] == ["one.h5"]
 
 
 def test_a_discrete_space_of_another_width_can_be_appended_to(tmp_path: Path) -> None:
