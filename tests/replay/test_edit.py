@@ -58,6 +58,16 @@ def test_selected_episodes_are_read_alike_in_blocks_of_any_size(
     assert contents(some) == [row for row in contents(replay) if row[0] in (100, 102, 105, 106)]
 
 
+def test_no_more_than_a_block_is_in_memory(replay: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dreamctl.replay.selection.BLOCK_BYTES", 36)
+    opened = open_replay([replay])
+    recording = selected(opened, opened.episodes())
+    (observation,) = (field for field in recording.fields if field.role == "observation")
+    pieces = list(recording.column(observation, 0, 7))
+    assert max(map(len, pieces)) == 3
+    assert sum(map(len, pieces)) == sum(LENGTHS) + 6
+
+
 def test_a_folder_is_cut_between_episodes(replay: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dreamctl.replay.recording.SHARD_BYTES", 300)
     shards = sorted(chosen(replay, tmp_path / "cut", list(range(7))).glob("*.h5"))
