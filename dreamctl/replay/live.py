@@ -83,7 +83,8 @@ class LiveShard:
         self._start, self._inside = 0, False
         # An episode that is cut needs its place in the table, and so does the one that cuts it.
         offsets = _create(path, attributes, fields, (capacity[0], capacity[1] + 1))
-        self.descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self._file = path.open("r+b", buffering=0)
+        self.descriptor = self._file.fileno()
         columns = {f.path: _Column(self.descriptor, offsets[f.path], f.row_bytes, np.dtype(f.dtype)) for f in (*fields, COMMIT)}
         self._counters = columns[COMMIT.path]._replace(size=_COMMIT.size)
         self._observation = _below(columns, "/steps/observation/")
@@ -144,9 +145,7 @@ class LiveShard:
 
     def close(self) -> None:
         """Let go of the file; twice is once."""
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
+        self._file.close()
 
     def _begin(self, row: Row) -> None:
         """Note what the rows themselves do not tell of an episode, before its first row here is committed."""

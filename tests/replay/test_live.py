@@ -1,6 +1,7 @@
 """A live shard is a whole HDF5 file at any moment, its space is reserved, and readers of any kind do not disturb its writer."""
 
 import errno
+import gc
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from dreamctl.core.experience import Row
+from dreamctl.core.locks import try_lock
 from dreamctl.replay.header import read_header
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.writer import ReplayWriter
@@ -212,3 +214,15 @@ def test_the_tools_of_hdf5_print_live_and_sealed_shards(tmp_path: Path, sealed: 
     assert numbers == [", ".join(f"{value:g}" for value in row.observation["observation"]) for row in stream_rows([4, 3])]
     listed = subprocess.run(["h5ls", "-r", str(shard.path)], capture_output=True, text=True, check=True).stdout
     assert all(field.path in listed for field in FIELDS)
+
+
+def test_a_writer_that_is_forgotten_lets_go_of_thread_files_and_locks(tmp_path: Path) -> None:
+    writer = ReplayWriter(tmp_path / "replay", SPEC, lanes=1, seed=0, sync_seconds=0.01)
+    writer.add(episode_rows(0, 2)[0])
+    thread = writer._background._thread
+    (lock,) = (tmp_path / "replay").glob(".*.lock")
+    del writer
+    gc.collect()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert try_lock(lock) is not None
