@@ -12,6 +12,7 @@ from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array, Windows
 from dreamctl.core.limits import Count, Weight, Within
 from dreamctl.replay.index import AcrossEpisodes, Behind, Places, WindowIndex, WindowKind, extents
+from dreamctl.replay.memory import aligned
 from dreamctl.replay.reader import Replay
 from dreamctl.replay.selectors import Selector, Uniform
 from dreamctl.replay.starts import Start, Zero, shift_actions
@@ -142,8 +143,12 @@ class WindowSampler:
         return len(self._current())
 
     def go_on(self, behind: Behind | None) -> None:
-        """Take up what another sampler had behind it; where that is not known, everything that is there now: no window of it is new."""
-        self.behind = self._current().complete() if behind is None else behind
+        """Take up what another sampler had behind it; where that is not known, everything that is there now: no window of it is new.
+
+        Streams that are gone are forgotten: another one may have their name.
+        """
+        complete = self._current().complete()
+        self.behind = complete if behind is None else {name: rows for name, rows in behind.items() if name in complete}
 
     def sample(self, k: int, out: Windows | None = None) -> Windows:
         """Batch number k, (B, T) with the rows in front that the start wants.
@@ -161,7 +166,7 @@ class WindowSampler:
         places, self.behind = self._config.selector.choose(noise, self._current(), self._config.batch_size, self.behind)
         return self._read(places, self.buffers() if out is None else out)
 
-    def buffers(self, allocate: Allocate = np.empty) -> Windows:
+    def buffers(self, allocate: Allocate = aligned) -> Windows:
         """Arrays for a batch, to be filled again and again.
 
         Args:

@@ -12,6 +12,7 @@ from dreamctl.core.provenance import provenance
 from dreamctl.core.session import Session
 from dreamctl.envs.driver import Driver, Environments
 from dreamctl.replay.reader import Replay, open_replay
+from dreamctl.replay.retention import Gone, Retention
 from dreamctl.replay.sampler import WindowSampler
 from dreamctl.replay.writer import ReplayWriter
 from dreamctl.stages.agent import check_task, load_optimizer, load_weights, new_actor_critic, new_world_model, optimizer_of, weights_of
@@ -76,6 +77,7 @@ class Loop:
     Attributes:
         score: mean return of a policy, by which the best checkpoint is chosen; raises when asked to stop.
         replay: in memory, what the folder held and every row since.
+        retention: keeps it within its capacity.
     """
 
     resolved: Resolved
@@ -85,6 +87,7 @@ class Loop:
     driver: Driver
     score: Callable[[DreamPolicy], float]
     replay: Replay
+    retention: Retention
     trainer: Trainer
     ratio: TrainRatio
     counters: Counters
@@ -111,9 +114,13 @@ class Loop:
             check_task(before.spec, folder.agent, spec, "the environment")
             _restore(learner, before, folder.agent)
             counters = Counters(**before.state["counters"])
+        gone = Gone.of(folder.replay)
         sealed = any(folder.replay.glob("*.h5"))
         replay = open_replay([folder.replay]) if sealed else Replay.empty(spec, envs.num_envs)
-        counters.env_steps = replay.env_steps
+        replay.cache(experiment.replay.cache_bytes)
+        collectors = [] if before is None else before.state.get("collectors", [])
+        retention = Retention(replay, gone, experiment.replay.capacity, collectors)
+        counters.env_steps = retention.env_steps
         sampler = WindowSampler(replay, experiment.replay, session.seed)
         if before is not None:
             sampler.go_on(before.state.get("behind"))
@@ -124,9 +131,10 @@ class Loop:
             folder=folder,
             session=session,
             spec=spec,
-            driver=Driver(envs, spec, RandomPolicy(spec, session.seed + replay.env_steps), seed=session.seed, offset=replay.env_steps),
+            driver=Driver(envs, spec, RandomPolicy(spec, session.seed + counters.env_steps), seed=session.seed, offset=counters.env_steps),
             score=score,
             replay=replay,
+            retention=retention,
             trainer=Trainer(learner, sampler, spec, compute, session.seed, memory=memory),
             ratio=TrainRatio(experiment.run.train_ratio / size, counters.ratio_reached),
             counters=counters,
@@ -146,6 +154,8 @@ class Loop:
         config, counters = self.resolved.experiment.run, self.counters
         self.session.progress.start("run", config.steps)
         self.replay.written_by(writer.collector, self.folder.replay)
+        self.retention.begin(writer)
+        self.retention.look(writer)
         self.learn()
         while counters.env_steps < config.steps:
             self.stop_if_asked(writer)
@@ -156,6 +166,7 @@ class Loop:
                 self.replay.add(row)
                 self.remember(row)
                 counters.env_steps += not row.is_first
+            self.retention.look(writer)
             self.learn()
             self.session.progress.update(counters.env_steps, updates=counters.updates)
             if counters.env_steps >= counters.evaluated + config.eval_every:
@@ -242,7 +253,10 @@ class Loop:
             spec=self.spec,
             weights=weights_of(learner.world_model, learner.actor_critic),
             optimizer=optimizer_of(learner),
-            state={"counters": vars(counters).copy(), "seed": self.session.seed, "behind": dict(self.trainer.sampler.behind)},
+            state={
+                **{"counters": vars(counters).copy(), "seed": self.session.seed},
+                **{"behind": dict(self.trainer.sampler.behind), "collectors": list(self.retention.collectors)},
+            },
             provenance=self.provenance,
         ).save(path)
 

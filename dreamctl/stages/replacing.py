@@ -13,8 +13,8 @@ from dreamctl.core.session import Session
 from dreamctl.replay.recording import Tick
 from dreamctl.stages.output import check_file, check_output
 
-# What a replay folder holds: shards, the marks and unfinished files of their writers, and latents stored for their rows.
-SHARDS = ("*.h5", ".*.lock", ".*.tmp", ".latents-*")
+# What a replay folder holds: shards, the marks and unfinished files of their writers, latents stored for their rows, what has left it.
+SHARDS = ("*.h5", ".*.lock", ".*.tmp", ".latents-*", ".gone.json")
 
 
 def check_replay(out: Path, session: Session) -> None:

@@ -13,11 +13,12 @@ from dreamctl.core.locks import sole_writer
 from dreamctl.core.metrics import Metrics
 from dreamctl.core.session import Session
 from dreamctl.replay.reader import Replay
+from dreamctl.replay.retention import Retention
 from dreamctl.stages.collect import new_writer, recover_rows
 from dreamctl.stages.compute import planned, set_up
 from dreamctl.stages.environments import environments
 from dreamctl.stages.evaluate import EvalResult, choice_seeds, evaluate, play, scores
-from dreamctl.stages.experiment import SECTIONS, Resolved, RunConfig, check_same_section, gone_on, recorded
+from dreamctl.stages.experiment import SECTIONS, Experiment, Resolved, RunConfig, check_same_section, gone_on, recorded
 from dreamctl.stages.imagine import imagine
 from dreamctl.stages.interleave import Counters, Folder, Loop, new_learner
 from dreamctl.stages.output import check_output, remove_output
@@ -77,6 +78,7 @@ def _run(resolved: Resolved, folder: Folder, session: Session) -> RunResult:
         resolved, session = _take_up(before, folder, resolved, session)
     experiment = resolved.experiment
     _check_steps(experiment.run)
+    _check_capacity(experiment)
     seeds = choice_seeds(session.seed, experiment.run.eval_episodes)
     quiet = replace(session, progress=_Quiet(session.progress))
     with (
@@ -91,7 +93,10 @@ def _run(resolved: Resolved, folder: Folder, session: Session) -> RunResult:
         recover_rows(folder.replay, session)
         loop = Loop.begin(resolved, folder, session, before, spec, envs, score, metrics)
         resumed, left = session.existing == "resume", max(1, experiment.run.steps - loop.counters.env_steps)
-        with new_writer(folder.replay, spec, envs, experiment.collect, session, "agent of this run", append=resumed, steps=left) as writer:
+        rows = Retention.shard_rows(experiment.replay.capacity, envs.num_envs)
+        with new_writer(
+            folder.replay, spec, envs, experiment.collect, session, "agent of this run", append=resumed, steps=left, shard_rows=rows
+        ) as writer:
             loop.go(writer)
     try:
         return _finish(resolved, folder, session, loop.counters)
@@ -107,6 +112,18 @@ def _check_steps(config: RunConfig) -> None:
     """
     if config.steps <= config.prefill:
         raise UsageError(f"run.prefill: {config.prefill} random steps leave none of run.steps={config.steps} to learn in; raise --steps")
+
+
+def _check_capacity(experiment: Experiment) -> None:
+    """Refuse a capacity in which windows of each lane would hardly fit.
+
+    Raises:
+        UsageError: it is too small.
+    """
+    capacity, lanes, window = experiment.replay.capacity, experiment.env.num_envs, experiment.replay.window
+    if capacity is not None and capacity < 2 * lanes * window:
+        lane = "a lane" if lanes == 1 else f"each of {lanes} lanes"
+        raise UsageError(f"replay.capacity: is {capacity}, wanted at least {2 * lanes * window}: two windows of {window} rows in {lane}")
 
 
 def _opened(folder: Folder, resolved: Resolved, session: Session, before: Checkpoint | None) -> Metrics:
@@ -125,6 +142,7 @@ def plan(resolved: Resolved, out: Path, session: Session) -> Plan:
         learner = planned(lambda nowhere: new_learner(experiment, spec, nowhere), compute)
     config = experiment.run
     _check_steps(config)
+    _check_capacity(experiment)
     ratio = config.train_ratio / (experiment.replay.batch_size * experiment.replay.batch_length)
     updates = int(max(0, config.steps - config.prefill) * ratio) + 1
     items = {
