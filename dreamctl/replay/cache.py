@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from dreamctl.core.experience import Array
+from dreamctl.replay.memory import aligned
 
 
 class Blocks(Protocol):
@@ -31,9 +32,7 @@ class Cache:
 
     def __init__(self, dtype: np.dtype[np.generic], shape: tuple[int, ...], capacity: int) -> None:
         self.capacity = capacity
-        # NumPy asks for huge pages itself; memory that begins on a page of its own is copied at a third of the speed, as its rows then
-        # differ from those of the target by a few bytes less than a multiple of 4096.
-        self._rows = np.empty((capacity, *shape), dtype)
+        self._rows = aligned((capacity, *shape), dtype)
         # Of each place: the number of its row less the place, a multiple of the capacity; the same for rows side by side.
         self._held = np.full(capacity, -1, np.int64)
         self._reserved, self._lock = 0, Lock()
@@ -94,3 +93,29 @@ class Shelf:
 
     def __init__(self) -> None:
         self.cache: Cache | None = None
+
+
+class Kept:
+    """The numbers that rows of one source have in the cache of its shelf.
+
+    Args:
+        rows: how many numbers it needs.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+        self._base: tuple[Cache, int] | None = None
+
+    def read(self, shelf: Shelf, source: Blocks, first: int, out: Array) -> bool:
+        """Fill `out` by way of the cache; whether there is one.
+
+        Raises:
+            InputError: as `source` does.
+        """
+        cache = shelf.cache
+        if cache is None:
+            return False
+        if self._base is None or self._base[0] is not cache:
+            self._base = cache, cache.reserve(self._rows)
+        cache.read(source, self._base[1], first, out)
+        return True

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array
+from dreamctl.replay.columns import Source
 from dreamctl.replay.descriptors import OpenFile
 from dreamctl.replay.header import Header
 from dreamctl.replay.shard import Shard
@@ -26,6 +27,7 @@ class Piece:
         episodes: its table, by name, (episodes,).
         file: a live one, open: it will be replaced under its name.
         commit: where the counters of a live one are, in bytes.
+        sources: of its big columns, by name.
     """
 
     path: Path
@@ -35,6 +37,7 @@ class Piece:
     episodes: Mapping[str, Array]
     file: OpenFile | None = None
     commit: int = 0
+    sources: Mapping[str, Source] = field(default_factory=dict)
 
     @property
     def grown(self) -> bool:
@@ -106,8 +109,10 @@ class Joined:
         """One shard: a new one at the end, or one that was read before; returns which piece it is now."""
         place = shard.header.seq - self.pieces[0].header.seq if self.pieces else 0
         at = place if 0 <= place < len(self.pieces) else len(self.pieces)
-        piece = Piece(shard.path, shard.header, shard.inode, shard.rows, shard.episodes, file, shard.commit)
         before = self.pieces[at] if at < len(self.pieces) else None
+        known = before.sources if before is not None and before.inode == shard.inode else {}
+        sources = {name: self._sources.of(shard.big[name], name, file, known.get(name)) for name in self.stream.big}
+        piece = Piece(shard.path, shard.header, shard.inode, shard.rows, shard.episodes, file, shard.commit, sources)
         if before is not None:
             _check_again(before, shard, last=at + 1 == len(self.pieces))
         if at:
@@ -122,7 +127,7 @@ class Joined:
         # The last row that is known may have ended a cut episode: now its action is seen.
         self.stream.store(first + fresh, {name: column[fresh:] for name, column in shard.steps.items()})
         for name, column in self.stream.big.items():
-            column.adopt(first, piece.rows, self._sources.of(shard.big[name], name, piece.file))
+            column.adopt(first, piece.rows, piece.sources[name])
 
     def _end_cut_episodes(self, first: int) -> None:
         """Nobody saw what the last action of a cut episode did: it is the zero that no one takes, as everywhere."""

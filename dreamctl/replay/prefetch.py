@@ -4,10 +4,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import NamedTuple, Self
 
-import numpy as np
-
 from dreamctl.core.experience import Windows
 from dreamctl.replay.index import Behind
+from dreamctl.replay.memory import aligned
 from dreamctl.replay.sampler import Allocate, ReplayConfig, WindowSampler
 from dreamctl.replay.stream import Stream
 
@@ -32,7 +31,7 @@ class Prefetch:
         allocate: makes them: shape, dtype -> an array.
     """
 
-    def __init__(self, sampler: WindowSampler, buffers: int = 3, allocate: Allocate = np.empty) -> None:
+    def __init__(self, sampler: WindowSampler, buffers: int = 3, allocate: Allocate = aligned) -> None:
         assert buffers > 1, "one is made while another is learned from"
         self._sampler, self._allocate, self._count = sampler, allocate, buffers
         self._buffers: list[Windows] = []

@@ -8,7 +8,7 @@ import numpy as np
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array, TaskSpec
 from dreamctl.replay import check
-from dreamctl.replay.cache import Cache, Shelf
+from dreamctl.replay.cache import Cache, Kept, Shelf
 from dreamctl.replay.chunks import DEFLATE, decoded
 from dreamctl.replay.columns import Chunked, Contiguous, Layout, Source
 from dreamctl.replay.deflating import decompress
@@ -31,17 +31,21 @@ class Sources:
             field = self._fields[name]
             shelf.cache = Cache(np.dtype(field.dtype), field.shape, rows) if rows else None
 
-    def of(self, layout: Layout, name: str, file: OpenFile | None = None) -> Source:
+    def of(self, layout: Layout, name: str, file: OpenFile | None = None, known: Source | None = None) -> Source:
         """The rows of a dataset.
 
         Args:
             layout: where they lie.
             name: of their column.
             file: one that is to be kept open because another will take its place; others are opened when they are read.
+            known: what this gave for the same file when it had fewer rows: it goes on with what it has kept.
         """
+        if isinstance(known, PlainRows):
+            known.rows = layout.rows
+            return known
         match layout.storage:
             case Contiguous(offset):
-                return PlainRows(layout, offset, self._files, file)
+                return PlainRows(layout, offset, self._files, self._shelves[name], file)
             case Chunked() as chunked:
                 return ChunkedRows(layout, chunked, self._files, self._shelves[name])
 
@@ -51,17 +55,26 @@ class Sources:
 
 
 class PlainRows:
-    """Rows that lie in the file as they are: those of a live shard, which the system keeps in its own cache.
+    """Rows that lie in the file as they are, such as those of a live shard, or taken from the shelf.
 
     Args:
         layout, offset: where they lie.
         files: opens the file.
+        shelf: where rows are kept.
         file: it, where it is to be kept open.
+
+    Attributes:
+        rows: that are committed; of a live shard they grow.
     """
 
-    def __init__(self, layout: Layout, offset: int, files: Descriptors, file: OpenFile | None = None) -> None:
-        self._layout, self._offset, self._files, self._file = layout, offset, files, file
+    block_rows = 16
+
+    def __init__(self, layout: Layout, offset: int, files: Descriptors, shelf: Shelf, file: OpenFile | None = None) -> None:
+        self._layout, self._offset, self._files, self._shelf, self._file = layout, offset, files, shelf, file
         self._row_bytes = math.prod(layout.shape) * layout.dtype.itemsize
+        self.rows = layout.rows
+        # There may be more later, but not more than the file has room for.
+        self._kept = Kept(layout.size // self._row_bytes + 1)
 
     def read(self, first: int, out: Array) -> None:
         """Fill `out` (n, ...) with the rows from `first` on.
@@ -69,6 +82,21 @@ class PlainRows:
         Raises:
             InputError: the file is shorter than it was, or they are not finite.
         """
+        if not self._kept.read(self._shelf, self, first, out):
+            self._read(first, out)
+
+    def block(self, number: int) -> Array:
+        """The rows of a block (at most `block_rows`, ...).
+
+        Raises:
+            InputError: as `read` does.
+        """
+        first = number * self.block_rows
+        found: Array = np.empty((min(self.block_rows, self.rows - first), *self._layout.shape), self._layout.dtype)
+        self._read(first, found)
+        return found
+
+    def _read(self, first: int, out: Array) -> None:
         target = out if out.flags.c_contiguous else np.empty_like(out, order="C")
         file = self._file or self._files.of(self._layout.path, self._layout.inode, self._layout.size)
         file.read_into(memoryview(target.data).cast("B"), self._offset + first * self._row_bytes)
@@ -90,7 +118,7 @@ class ChunkedRows:
     def __init__(self, layout: Layout, chunked: Chunked, files: Descriptors, shelf: Shelf) -> None:
         self._layout, self._chunked, self._files, self._shelf = layout, chunked, files, shelf
         self.rows, self.block_rows = layout.rows, chunked.shape[0]
-        self._base: tuple[Cache, int] | None = None
+        self._kept = Kept(layout.rows)
         self._size = math.prod(chunked.shape) * layout.dtype.itemsize
         # Lists, because numbers are taken out of them one by one.
         self._table = list(zip(chunked.offsets.tolist(), chunked.sizes.tolist(), chunked.masks.tolist(), strict=True))
@@ -101,11 +129,7 @@ class ChunkedRows:
         Raises:
             InputError: the file is gone, another one, or damaged; or they are not finite.
         """
-        cache = self._shelf.cache
-        if cache is not None:
-            if self._base is None or self._base[0] is not cache:
-                self._base = cache, cache.reserve(self.rows)
-            cache.read(self, self._base[1], first, out)
+        if self._kept.read(self._shelf, self, first, out):
             return
         at, rows, height = 0, len(out), self.block_rows
         while at < rows:

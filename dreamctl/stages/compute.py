@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike
 from dreamctl.core.errors import UsageError
 from dreamctl.core.experience import Array
 from dreamctl.core.session import Session
+from dreamctl.replay.memory import aligned
 from dreamctl.world_model.model import WorldModelConfig
 
 T = TypeVar("T")
@@ -47,7 +48,7 @@ class Compute:
     def allocate(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         """Memory, whatever is in it, from which the device is filled while it computes: page-locked where that is CUDA."""
         if self.device.type != "cuda":
-            return np.empty(shape, dtype)
+            return aligned(shape, dtype)
         size = math.prod(shape) * np.dtype(dtype).itemsize
         held: Array = torch.empty(size, dtype=torch.uint8, pin_memory=True).numpy().view(dtype).reshape(shape)
         return held

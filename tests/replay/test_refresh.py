@@ -14,6 +14,7 @@ from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Row
 from dreamctl.replay.reader import FileRecord, Replay, open_replay
 from dreamctl.replay.sampler import ReplayConfig, WindowSampler
+from dreamctl.replay.sources import PlainRows
 from dreamctl.replay.writer import ReplayWriter
 from tests.replay.pictures import SPEC, picture_rows, right
 from tests.replay.rows import overwrite, stream_rows, write
@@ -78,6 +79,21 @@ def test_rows_keep_their_places_and_values_when_their_shard_is_sealed(writer: Re
     assert replay.live == ()
     assert all_right(replay)
     assert [info.length for info in replay.episodes()] == [35, 28]
+
+
+def test_rows_of_live_shards_are_kept_in_the_cache_while_they_grow(writer: ReplayWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = picture_rows([300])
+    add(writer, rows, 20)
+    replay = open_replay([writer.path])
+    replay.cache(1 << 20)
+    read, count = PlainRows.block, [0]
+    monkeypatch.setattr(PlainRows, "block", lambda rows, number: (count.__setitem__(0, count[0] + 1), read(rows, number))[1])
+    for _ in range(19):
+        assert all_right(replay)
+        add(writer, rows, 1)
+        replay.refresh()
+    assert count[0] <= 2 * (2 + 19), "of both keys the first blocks, and the last one whenever it grew"
+    assert all_right(replay)
 
 
 def test_the_last_action_of_an_open_episode_is_zero_until_its_effect_is_seen(writer: ReplayWriter) -> None:
