@@ -1,5 +1,6 @@
 """Bytes of a dataset as they lie in the file -> rows. HDF5's own decoder is never asked: it inflates whatever a chunk claims to hold."""
 
+import math
 import os
 
 import h5py
@@ -16,24 +17,30 @@ ORDER = (SHUFFLE, DEFLATE, FLETCHER32)  # as they are applied
 DEFLATE_RATIO = 1032  # no deflate stream unpacks to more
 
 
-def read_rows(descriptor: int, layout: Layout) -> Array:
-    """All committed rows of a dataset (rows, ...).
+def read_rows(descriptor: int, layout: Layout, first: int = 0, rows: int | None = None) -> Array:
+    """Rows of a dataset (rows, ...), by default all that are committed.
 
     Args:
         descriptor: of the open file that the layout was found in.
         layout: where they lie.
+        first: where they begin.
+        rows: how many; to the end by default.
 
     Raises:
         InputError: they cannot be read, or differ from their checksums.
     """
+    rows = layout.rows - first if rows is None else rows
+    assert 0 <= first <= first + rows <= layout.rows, f"rows {first} to {first + rows} of {layout.rows}"
+    found = np.empty((rows, *layout.shape), layout.dtype)
     try:
         match layout.storage:
             case Contiguous(offset):
-                return _contiguous(descriptor, layout, offset)
+                _fill_contiguous(descriptor, offset + first * _row_bytes(layout), found)
             case Chunked() as chunked:
-                return _chunked(descriptor, layout, chunked)
+                _fill_chunked(descriptor, chunked, first, found)
     except (OSError, ValueError) as error:
         raise InputError(f"{layout.path}: {layout.name} is damaged ({error}); copy or collect it again") from error
+    return found
 
 
 def decoded(raw: Bytes, filters: tuple[int, ...], mask: int, itemsize: int, size: int) -> Bytes:
@@ -59,30 +66,32 @@ def decoded(raw: Bytes, filters: tuple[int, ...], mask: int, itemsize: int, size
     return _unshuffled(raw, itemsize) if SHUFFLE in applied and itemsize > 1 else raw
 
 
-def _contiguous(descriptor: int, layout: Layout, offset: int) -> Array:
-    rows = np.empty((layout.rows, *layout.shape), layout.dtype)
+def _row_bytes(layout: Layout) -> int:
+    return layout.dtype.itemsize * math.prod(layout.shape)
+
+
+def _fill_contiguous(descriptor: int, offset: int, rows: Array) -> None:
+    """Fill all rows with what lies from `offset` on."""
     wanted, done = rows.reshape(-1).data.cast("B") if rows.size else memoryview(b""), 0
     while done < len(wanted):
         count = os.preadv(descriptor, [wanted[done:]], offset + done)
         if count == 0:
             raise ValueError("the file ends before its rows do")
         done += count
-    return rows
 
 
-def _chunked(descriptor: int, layout: Layout, chunked: Chunked) -> Array:
-    rows = np.empty((layout.rows, *layout.shape), layout.dtype)
-    itemsize, height = layout.dtype.itemsize, chunked.shape[0]
-    size = int(np.prod(chunked.shape, dtype=np.int64)) * itemsize
-    table = zip(chunked.offsets.tolist(), chunked.sizes.tolist(), chunked.masks.tolist(), strict=True)
-    for number, (offset, stored, mask) in enumerate(table):
+def _fill_chunked(descriptor: int, chunked: Chunked, first: int, rows: Array) -> None:
+    """Fill all rows with those from `first` on."""
+    height, size = chunked.shape[0], math.prod(chunked.shape) * rows.itemsize
+    for number in range(first // height, -(-(first + len(rows)) // height) if rows.size else 0):
+        offset, stored = int(chunked.offsets[number]), int(chunked.sizes[number])
         raw = os.pread(descriptor, stored, offset)
         if len(raw) != stored:
             raise ValueError("the file ends before its chunks do")
-        piece = rows[number * height : (number + 1) * height]
-        chunk = np.frombuffer(decoded(raw, chunked.filters, mask, itemsize, size), layout.dtype)
-        piece[...] = chunk.reshape(height, *layout.shape)[: len(piece)]
-    return rows
+        data = decoded(raw, chunked.filters, int(chunked.masks[number]), rows.itemsize, size)
+        chunk = np.frombuffer(data, rows.dtype).reshape(chunked.shape)
+        low, high = max(first, number * height), min(first + len(rows), (number + 1) * height)
+        rows[low - first : high - first] = chunk[low - number * height : high - number * height]
 
 
 def _unshuffled(data: Bytes, itemsize: int) -> memoryview:

@@ -10,9 +10,11 @@ from dreamctl.replay import check
 from dreamctl.replay.chunks import read_rows
 from dreamctl.replay.columns import Contiguous, Layout
 from dreamctl.replay.header import MEND, Header, State, first_line, header_of, opened
-from dreamctl.replay.header import read_header as read_header
 from dreamctl.replay.layout import COMMIT, locate, look_at
 from dreamctl.replay.table import table_of
+
+# What HDF5 and h5py raise for bytes that make no sense to them.
+UNREADABLE = (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def read_shard(path: Path) -> Shard:
                 if not (field.per_episode or field.big)
             }
             stored = {field.name: read_rows(found.descriptor, layouts[field.path]) for field in header.fields if field.per_episode}
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path}: damaged ({first_line(error)}); {MEND}") from error
     table = table_of(header.state, stored, episodes, steps)
     check.episodes(path, header.kind, table, steps)
@@ -79,6 +81,10 @@ def read_columns(path: Path, names: Sequence[str], first: int, rows: int) -> dic
     """
     try:
         with opened(path) as file:
-            return {name: file[f"/steps/{name}"][first : first + rows] for name in names}
-    except (OSError, KeyError, RuntimeError) as error:
+            header = header_of(path, file)
+            found = look_at(path, file, header.state)
+            wanted = {field.name: field for field in header.fields if not field.per_episode and field.name in names}
+            layouts = locate(found, list(wanted.values()))[2]
+            return {name: read_rows(found.descriptor, layouts[wanted[name].path], first, rows) for name in names}
+    except UNREADABLE as error:
         raise InputError(f"{path}: damaged ({first_line(error)}); {MEND}") from error

@@ -1,22 +1,25 @@
 """Whether replays are whole: every file of them is looked at, and what is found is told of each."""
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array
+from dreamctl.replay.chunks import read_rows
+from dreamctl.replay.columns import Chunked, Layout
 from dreamctl.replay.folder import shard_files
 from dreamctl.replay.format import Field
 from dreamctl.replay.header import first_line, opened
 from dreamctl.replay.join import check_joint
+from dreamctl.replay.layout import locate, look_at
 from dreamctl.replay.recovery import abandoned
-from dreamctl.replay.shard import Shard, read_shard
+from dreamctl.replay.shard import UNREADABLE, Shard, read_shard
 
 PIECE = 4 << 20  # bytes that are decoded at once
 
@@ -104,26 +107,26 @@ def _decode(shard: Shard) -> int:
     digest, count = hashlib.sha256(), 0
     try:
         with opened(shard.path) as file:
-            rows, episodes = (int(number) for number in file["/commit"][:2])
+            found = look_at(shard.path, file, shard.state)
+            rows, episodes, layouts = locate(found, shard.header.fields)
             for field in shard.header.fields:
-                for first, piece in _pieces(file, field, episodes if field.per_episode else rows):
+                for first, piece in _pieces(found.descriptor, layouts[field.path], episodes if field.per_episode else rows):
                     _check_finite(shard.path, field, first, piece)
                     digest.update(piece.tobytes())
                     count += piece.nbytes
-    except (OSError, KeyError, RuntimeError) as error:
-        raise InputError(f"{shard.path}: {field.path} cannot be decoded ({first_line(error)}); copy or collect it again") from error
+    except UNREADABLE as error:
+        raise InputError(f"{shard.path}: cannot be decoded ({first_line(error)}); copy or collect it again") from error
     if shard.state == "sealed" and digest.hexdigest() != shard.header.sealed_sha256:
         raise InputError(f"{shard.path}: the content is not what was sealed (sealed_sha256); copy or collect it again")
     return count
 
 
-def _pieces(file: h5py.File, field: Field, rows: int) -> Iterator[tuple[int, Array]]:
+def _pieces(descriptor: int, layout: Layout, rows: int) -> Iterator[tuple[int, Array]]:
     """The committed rows of a dataset, whole chunks at once."""
-    dataset = file[field.path]
-    chunk = dataset.chunks[0] if dataset.chunks else 1
-    step = max(1, PIECE // max(1, field.row_bytes) // chunk) * chunk
+    chunk = layout.storage.shape[0] if isinstance(layout.storage, Chunked) else 1
+    step = max(1, PIECE // max(1, layout.dtype.itemsize * math.prod(layout.shape)) // chunk) * chunk
     for first in range(0, rows, step):
-        yield first, dataset[first : min(first + step, rows)]
+        yield first, read_rows(descriptor, layout, first, min(step, rows - first))
 
 
 def _check_finite(path: Path, field: Field, first: int, piece: Array) -> None:
