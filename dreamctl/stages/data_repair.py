@@ -1,5 +1,6 @@
 """`data repair`: what a crash left is sealed; what is damaged is told, and what of it can be read is written to a new file if asked."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -70,7 +71,8 @@ def repair(paths: Sequence[Path], target: Path | None, session: Session) -> Repa
     paths = [_place(path) for path in paths]
     done = [found for folder in _folders(paths) for found in recover(folder)]
     # A folder that held nothing but what a crash left empty is no error of the person who repairs it.
-    there = [path for path in paths if not path.is_dir() or shard_paths(path)]
+    emptied = {it.path.parent for it in done}
+    there = [path for path in paths if path not in emptied or shard_paths(path)]
     found = verify(there, deep=True) if there else Verification(0, 0, 0, 0, 0, ())
     saved = salvage(there, target, session.command) if target is not None else None
     return RepairResult(paths, done, found, saved, target)
@@ -79,7 +81,8 @@ def repair(paths: Sequence[Path], target: Path | None, session: Session) -> Repa
 def _check(paths: Sequence[Path], target: Path, session: Session) -> None:
     if target.suffix != ".h5":
         raise UsageError(f"{target}: wanted a file NAME.h5; choose another --salvage")
-    if any(target.resolve().is_relative_to(path.resolve()) for path in paths):
+    # Not Path.resolve, which knows no answer to a link that leads to itself.
+    if any(Path(os.path.realpath(target)).is_relative_to(os.path.realpath(path)) for path in paths):
         raise UsageError(f"{target}: lies in what is repaired; choose another --salvage")
     check_file(target, session, resume=False)
 
