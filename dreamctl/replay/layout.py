@@ -1,6 +1,7 @@
 """Where the rows of a shard lie in its file: each dataset of the schema, believed only where its bytes can be there."""
 
 import functools
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,12 +36,12 @@ class Found:
     live: bool
     status: os.stat_result
 
-    @property
+    @functools.cached_property
     def descriptor(self) -> int:
         """HDF5's own descriptor of it."""
         return int(self.file.id.get_vfd_handle())
 
-    @property
+    @functools.cached_property
     def stored(self) -> int:
         """Bytes that it takes on disk, holes left out."""
         return min(self.status.st_size, max(4096, self.status.st_blocks * 512))
@@ -193,7 +194,7 @@ def _known(filters: tuple[int, ...]) -> tuple[int, ...]:
 def _chunked(
     found: Found, dataset: h5py.h5d.DatasetID, field: Field, rows: int, filters: tuple[int, ...], shape: tuple[int, ...]
 ) -> Chunked:
-    height, size = shape[0], int(np.prod(shape, dtype=np.float64)) * np.dtype(field.dtype).itemsize
+    height, size = shape[0], math.prod(shape) * np.dtype(field.dtype).itemsize
     if size > CHUNK_LIMIT:
         raise ValueError(f"has chunks of {shape}, larger than {CHUNK_LIMIT >> 20} MiB")
     if shape[1:] != tuple(max(1, length) for length in field.shape):
@@ -206,52 +207,39 @@ def _chunked(
     dataset.chunk_iter(infos.append)
     if len(infos) != wanted:
         raise ValueError(f"has {len(infos)} chunks, wanted {wanted}")
-    table = _table(infos, height)
-    if (table[:, 1] + table[:, 2]).max(initial=0) > found.status.st_size:
-        raise ValueError("ends beyond the file")
-    _can_hold(filters, table, size)
-    offsets, sizes, masks = (np.ascontiguousarray(column) for column in table[:, 1:].T)
+    infos.sort()
+    # One by one: a shard has many columns of one chunk, for which arrays would take longer.
+    for number, (place, mask, offset, stored) in enumerate(infos):
+        if place[0] != number * height:
+            raise ValueError("lacks a chunk and has another one twice")
+        if offset + stored > found.status.st_size:
+            raise ValueError("ends beyond the file")
+        if not _can_hold(filters, mask, stored, size):
+            raise ValueError(f"has a chunk of {stored} bytes, which cannot hold the {size} bytes of it")
+    offsets, sizes, masks = (np.array([info[column] for info in infos], np.int64) for column in (2, 3, 1))
     return Chunked(shape, offsets, sizes, masks, filters)
 
 
-def _table(infos: Sequence[h5py.h5d.StoreInfo], height: int) -> NDArray[np.int64]:
-    """(chunks, 4): number, offset, size and filter mask, in row order."""
-    try:
-        numbers = [(info.chunk_offset[0] // height, info.byte_offset, info.size, info.filter_mask) for info in infos]
-        table = np.array(numbers, np.int64).reshape(-1, 4)
-    except OverflowError as error:
-        raise ValueError("ends beyond the file") from error
-    table = table[table[:, 0].argsort()]
-    if (table[:, 0] != np.arange(len(table))).any():
-        raise ValueError("lacks a chunk and has another one twice")
-    return table
-
-
-def _can_hold(filters: tuple[int, ...], table: NDArray[np.int64], size: int) -> None:
-    """Stored bytes can unpack to a whole chunk."""
-    stored, mask = table[:, 2].copy(), table[:, 3]
-    packed = np.zeros(len(table), bool)
-    for place, number in enumerate(filters):
-        applied = mask >> place & 1 == 0
-        stored -= 4 * (applied & (number == FLETCHER32))
-        packed |= applied & (number == DEFLATE)
-    if (np.where(packed, stored * DEFLATE_RATIO < size, stored != size)).any():
-        raise ValueError(f"has a chunk whose bytes cannot hold the {size} bytes of it")
+def _can_hold(filters: tuple[int, ...], mask: int, stored: int, size: int) -> bool:
+    """Whether stored bytes can unpack to a whole chunk."""
+    applied = filters if not mask else [number for place, number in enumerate(filters) if not mask >> place & 1]
+    stored -= 4 * (FLETCHER32 in applied)
+    return stored * DEFLATE_RATIO >= size if DEFLATE in applied else stored == size
 
 
 def _apart(found: Found, layouts: Sequence[Layout]) -> None:
     """No two pieces of data lie in one place."""
-    ranges = np.concatenate([_ranges(layout) for layout in layouts])
-    ranges = ranges[ranges[:, 0].argsort()]
-    if (ranges[1:, 0] < ranges[:-1].sum(-1)).any():
+    offsets, sizes = (np.concatenate(columns) for columns in zip(*map(_ranges, layouts), strict=True))
+    order = offsets.argsort()
+    if (offsets[order[1:]] < (offsets + sizes)[order[:-1]]).any():
         raise found.wrong("two of its datasets or chunks lie in one place")
 
 
-def _ranges(layout: Layout) -> NDArray[np.int64]:
-    """(pieces, 2): offset and size in bytes."""
+def _ranges(layout: Layout) -> tuple[Sequence[int] | NDArray[np.int64], Sequence[int] | NDArray[np.int64]]:
+    """Offsets and sizes of its pieces in bytes."""
     match layout.storage:
         case Contiguous(offset):
-            size = layout.rows * int(np.prod(layout.shape, dtype=np.int64)) * layout.dtype.itemsize
-            return np.array([(offset, size)] if size else [], np.int64).reshape(-1, 2)
+            size = layout.rows * math.prod(layout.shape) * layout.dtype.itemsize
+            return ([offset], [size]) if size else ([], [])
         case Chunked(offsets=offsets, sizes=sizes):
-            return np.stack([offsets, sizes], -1)
+            return offsets, sizes
