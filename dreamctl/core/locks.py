@@ -45,11 +45,16 @@ def sole_writer(path: Path) -> Iterator[None]:
     Raises:
         OutputError: another process writes it, or the lock cannot be made.
     """
-    lock = lock_file(path.with_name(f".{path.name}.lock"), path)
+    lock = lock_file(lock_beside(path), path)
     try:
         yield
     finally:
         lock.release()
+
+
+def lock_beside(path: Path) -> Path:
+    """The lock file of an output that one process at a time writes."""
+    return path.with_name(f".{path.name}.lock")
 
 
 def lock_file(path: Path, output: Path) -> Lock:

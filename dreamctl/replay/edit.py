@@ -16,6 +16,7 @@ from dreamctl.replay.facts import read_facts
 from dreamctl.replay.folder import shard_files
 from dreamctl.replay.format import schema_difference
 from dreamctl.replay.header import Header, opened, read_header
+from dreamctl.replay.retention import Gone
 from dreamctl.replay.shard import read_columns
 
 NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES)
@@ -43,6 +44,7 @@ class ShardAge(NamedTuple):
     stream: str
     seq: int
     created: int
+    rows: int
     steps: int
     bytes: int
     live: bool
@@ -84,19 +86,16 @@ def oldest(folder: Path, keep_steps: int) -> tuple[list[ShardAge], list[ShardAge
     return gone, [age for age in ages if age not in gone]
 
 
-def remove_shards(shards: Sequence[ShardAge]) -> None:
-    """Remove shards, in this order, so that whatever ends it, what is left is a replay.
+def remove_shards(folder: Path, shards: Sequence[ShardAge]) -> None:
+    """Remove shards, in this order, so that whatever ends it, what is left is a replay; the folder keeps count of what has left it.
 
     Raises:
         OutputError: a file cannot be removed.
+        InputError: the count is damaged.
     """
+    gone = Gone.of(folder)
     for shard in shards:
-        try:
-            shard.path.unlink(missing_ok=True)
-        except OSError as error:
-            raise unwritable(shard.path, error) from error
-    for folder in {shard.path.parent for shard in shards}:
-        sync_folder(folder)
+        gone.more(shard.path, shard.rows, shard.steps)
 
 
 def _chosen(sources: Sequence[Path]) -> dict[str, tuple[Path, Header]]:
@@ -122,7 +121,7 @@ def _check_alike(path: Path, header: Header, first_path: Path, first: Header) ->
     if difference is None and header.kind != first.kind:
         difference = f"kind is {header.kind!r}, wanted {first.kind!r}"
     if difference:
-        raise InputError(f"{path}: cannot go with {first_path}: {difference}; `dreamctl data diff` shows all, `convert` can change dtypes")
+        raise InputError(f"{path}: cannot go with {first_path}: {difference}; `data convert --reward-dtype` can store rewards alike")
 
 
 def _link(path: Path, target: Path) -> bool:
@@ -145,7 +144,7 @@ def _age(path: Path) -> ShardAge:
     with opened(path) as file:
         rows = int(file["/commit"][0])
     steps = rows - int(read_columns(path, ["is_first"], 0, rows)["is_first"].sum())
-    return ShardAge(path, header.stream, header.seq, created, steps, path.stat().st_size, header.state != "sealed")
+    return ShardAge(path, header.stream, header.seq, created, rows, steps, path.stat().st_size, header.state != "sealed")
 
 
 def _by_age(ages: Sequence[ShardAge]) -> Iterator[ShardAge]:

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dreamctl.core.errors import InputError, UsageError
-from dreamctl.core.locks import sole_writer
+from dreamctl.core.errors import InputError, OutputError, UsageError
+from dreamctl.core.locks import holder, lock_beside, sole_writer
 from dreamctl.core.session import Session
 from dreamctl.replay.edit import Gathered, ShardAge, gather, oldest, remove_shards
 from dreamctl.replay.reader import Replay, open_replay
@@ -192,9 +192,14 @@ def prune(folder: Path, keep_steps: int, dry_run: bool) -> Pruned:
         return Pruned(folder, *oldest(folder, keep_steps), dry_run)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; prune needs a replay folder written by `dreamctl collect`")
+    # A run counts the steps in its replay and keeps to replay.capacity by itself.
+    run = folder.absolute().parent
+    who = holder(lock_beside(run))
+    if who:
+        raise OutputError(f"{folder}: belongs to {run}, {who}; set replay.capacity there, or wait for it")
     with sole_writer(folder / "prune"):
         gone, left = oldest(folder, keep_steps)
-        remove_shards(gone)
+        remove_shards(folder, gone)
     return Pruned(folder, gone, left, dry_run)
 
 

@@ -10,6 +10,7 @@ from dreamctl.core.errors import UsageError
 from dreamctl.core.files import sync_folder, unwritable
 from dreamctl.core.locks import sole_writer
 from dreamctl.core.session import Session
+from dreamctl.replay.folder import check_idle, parts_folder
 from dreamctl.replay.recording import Tick
 from dreamctl.stages.output import check_file, check_output
 
@@ -26,6 +27,10 @@ def check_replay(out: Path, session: Session) -> None:
     """
     if out.suffix == ".h5":
         check_file(out, session, resume=False)
+        if parts_folder(out).is_dir():
+            raise UsageError(
+                f"{out}: is being collected in {parts_folder(out)}; finish it with `collect --resume`, or choose another --out"
+            )
     else:
         check_folder(out, session, SHARDS)
 
@@ -54,6 +59,7 @@ def replaced(out: Path) -> Iterator[Path]:
     workshop = out.with_name(f".{out.name}.new")
     with sole_writer(out):
         try:
+            _restore(workshop, out)
             shutil.rmtree(workshop, ignore_errors=True)
             workshop.mkdir(parents=True)
             yield workshop / out.name
@@ -85,8 +91,19 @@ def ticking(label: str, new: Path, session: Session) -> Tick:
 
 
 def _replace(new: Path, out: Path) -> None:
-    old = new.with_name(f"{new.name}.old")
     if out.is_dir():
-        os.rename(out, old)
+        check_idle(out)
+        os.rename(out, _old(new.parent, out))
     os.replace(new, out)
     sync_folder(out.parent)
+
+
+def _restore(workshop: Path, out: Path) -> None:
+    """Bring back what a crash left moved aside with nothing in its place."""
+    old = _old(workshop, out)
+    if old.exists() and not out.exists():
+        os.rename(old, out)
+
+
+def _old(workshop: Path, out: Path) -> Path:
+    return workshop / f"{out.name}.old"

@@ -14,6 +14,7 @@ from dreamctl.core.errors import InputError
 from dreamctl.replay.edit import gather, oldest, remove_shards
 from dreamctl.replay.reader import held_out, open_replay
 from dreamctl.replay.recording import SHARD_BYTES, Recording, write_recording
+from dreamctl.replay.retention import Gone
 from dreamctl.replay.selection import Conditions, episode_columns, selected, split_by_share, whole_episodes
 from dreamctl.replay.writer import ReplayWriter, write_episodes
 from tests.replay.rows import BOX_SPEC, SPEC, dream, episode_rows, stream_rows, write
@@ -179,11 +180,12 @@ def test_another_task_or_schema_is_refused_with_the_difference(replay: Path, tmp
 def test_the_oldest_whole_shards_go_and_what_is_left_is_a_replay(replay: Path) -> None:
     before = open_replay([replay]).env_steps
     gone, left = oldest(replay, 12)
-    remove_shards(gone)
+    remove_shards(replay, gone)
     after = open_replay([replay]).env_steps
     assert after == sum(shard.steps for shard in left) == before - sum(shard.steps for shard in gone)
     assert after >= 12 > after - left[0].steps
     assert [shard.seq for shard in gone] == list(range(len(gone)))
+    assert Gone.of(replay).env_steps == before - after
 
 
 def test_enough_steps_left_means_nothing_goes(replay: Path) -> None:
@@ -236,7 +238,7 @@ def test_live_shards_are_never_removed_but_their_steps_count(growing: Path) -> N
     assert [(shard.seq, shard.live, shard.steps) for shard in left] == [(1, False, 4), (2, True, 2)]
     gone, left = oldest(growing, 1)
     assert [shard.seq for shard in gone] == [0, 1]
-    remove_shards(gone)
+    remove_shards(growing, gone)
     assert open_replay([growing]).env_steps == 2
 
 

@@ -88,6 +88,16 @@ def supported(spec: TaskSpec, place: str) -> TaskSpec:
     return spec
 
 
+def only_real(recording: Recording, what: str) -> None:
+    """Refuse dreams where there is no place for what makes them dreams.
+
+    Raises:
+        InputError: it is of dreams.
+    """
+    if recording.origin.kind == "imagined":
+        raise InputError(f"{recording.origin.spec.name}: these are imagined rollouts, {what} hold real episodes only; convert them to h5")
+
+
 def _exact(column: Array, field: Field, rows: int, place: str) -> Array:
     """The column in the dtype that it is stored in, which keeps every value of it.
 

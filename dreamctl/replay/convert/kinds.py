@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, ClassVar, get_args
@@ -10,7 +10,7 @@ from typing import Any, ClassVar, get_args
 from dreamctl.core.errors import InputError, UsageError, nearest
 from dreamctl.core.experience import TaskSpec
 from dreamctl.core.spaces import spec_difference
-from dreamctl.replay.convert.arrays import Note
+from dreamctl.replay.convert.arrays import Note, RewardDtype
 from dreamctl.replay.convert.dreamerv3 import DreamerV3Npz
 from dreamctl.replay.convert.minari import Minari
 from dreamctl.replay.convert.minari_export import ToMinari
@@ -22,9 +22,14 @@ from dreamctl.replay.selection import selected, whole_episodes
 
 @dataclass(frozen=True)
 class OurReplay:
-    """A replay, file or folder."""
+    """A replay, file or folder.
+
+    Attributes:
+        reward_dtype: how rewards are stored from now on; None as they are.
+    """
 
     kind: ClassVar[str] = "replay"
+    reward_dtype: RewardDtype | None = None
 
     @contextmanager
     def read(self, path: Path, spec: TaskSpec | None, note: Note) -> Iterator[Recording]:
@@ -39,7 +44,9 @@ class OurReplay:
         lost = replay.rows - sum(info.length for info in infos)
         if lost:
             note(f"{path}: {lost} rows of no whole episode are left out")
-        yield selected(replay, infos)
+        recording = selected(replay, infos)
+        dtype = {"reward": f"<{self.reward_dtype}"} if self.reward_dtype else {}
+        yield replace(recording, fields=[replace(field, dtype=dtype.get(field.role, field.dtype)) for field in recording.fields])
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from dreamctl.core.errors import OutputError, UsageError
 from dreamctl.core.experience import Array
 from dreamctl.core.files import unwritable, write_json
 from dreamctl.core.spaces import is_image, nested_space, space_to_json
+from dreamctl.replay.convert.arrays import only_real
 from dreamctl.replay.convert.minari import DATA, METADATA, STEPS
 from dreamctl.replay.recording import Recording, Tick
 
@@ -58,8 +59,10 @@ class ToMinari:
         """Write the dataset as the folder `new`, which is to be called `out`.
 
         Raises:
+            InputError: it is of dreams.
             OutputError: it cannot be written.
         """
+        only_real(recording, "Minari datasets")
         data = new / "data"
         try:
             data.mkdir(parents=True)

@@ -25,7 +25,7 @@ from dreamctl.core.experience import Array, TaskSpec
 from dreamctl.core.files import write_whole
 from dreamctl.core.spaces import spec_difference, spec_from_json, spec_to_json
 from dreamctl.replay.convert.archives import Archives, Header, npz_files
-from dreamctl.replay.convert.arrays import Note, RewardDtype, by_episode, rows_of_steps, stored_fields, supported
+from dreamctl.replay.convert.arrays import Note, RewardDtype, by_episode, only_real, rows_of_steps, stored_fields, supported
 from dreamctl.replay.convert.inference import inferred_spec, matched, seen_actions
 from dreamctl.replay.format import Field
 from dreamctl.replay.origin import Origin
@@ -89,9 +89,11 @@ class ToNpz:
         """Write the episodes as the folder `new`.
 
         Raises:
+            InputError: it is of dreams.
             OutputError: it cannot be written.
         """
         del out
+        only_real(recording, "npz files")
         told = np.array(spec_to_json(recording.origin.spec))
         for number, columns in enumerate(recording.episodes(tick)):
             arrays = {_key(name): column for name, column in columns.items() if name != "is_first"}

@@ -9,9 +9,12 @@ from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array, TaskSpec
 from dreamctl.replay.convert.kinds import OurReplay, ToFile
+from dreamctl.replay.convert.minari_export import ToMinari
 from dreamctl.replay.convert.npz import PlainNpz, ToNpz
 from dreamctl.replay.reader import Replay, open_replay
-from tests.replay.rows import BOX_SPEC, SPEC, episode_rows, stream_rows, write
+from dreamctl.replay.storage import stored_columns
+from dreamctl.replay.writer import write_episodes
+from tests.replay.rows import BOX_SPEC, SPEC, dream, episode_rows, stream_rows, write
 from tests.replay.test_edit import contents
 
 
@@ -167,3 +170,21 @@ def test_a_file_cut_short_is_refused(tmp_path: Path) -> None:
         come_in(folder, tmp_path / "replay.h5")
     with pytest.raises(InputError, match=r"holds no \.npz files"):
         come_in(tmp_path, tmp_path / "replay.h5")
+
+
+def test_rewards_can_be_stored_otherwise(tmp_path: Path) -> None:
+    come_in(saved(tmp_path / "npz", arrays()), tmp_path / "double.h5")
+    with OurReplay(reward_dtype="f4").read(tmp_path / "double.h5", None, print) as recording:
+        ToFile().write(recording, tmp_path / "single.h5", tmp_path / "single.h5")
+    dtypes = [
+        next(column for column in stored_columns(tmp_path / name) if column.role == "reward").dtype for name in ("double.h5", "single.h5")
+    ]
+    assert dtypes == ["<f8", "<f4"]
+
+
+@pytest.mark.parametrize("target", [ToNpz(), ToMinari()])
+def test_dreams_have_no_place_in_other_formats(target: ToNpz | ToMinari, tmp_path: Path) -> None:
+    write_episodes(tmp_path / "dreams.h5", SPEC, [dream()], kind="imagined", parent={})
+    with OurReplay().read(tmp_path / "dreams.h5", None, print) as recording, pytest.raises(InputError, match="imagined rollouts"):
+        target.write(recording, tmp_path / "out-v0", tmp_path / "out-v0")
+    assert not (tmp_path / "out-v0").exists()

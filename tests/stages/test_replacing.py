@@ -1,0 +1,76 @@
+"""What takes the place of an output does so whole, or not at all; nothing of anybody else's is lost on the way."""
+
+from pathlib import Path
+
+import pytest
+
+from dreamctl.core.errors import OutputError, StoppedEarly, UsageError
+from dreamctl.core.locks import lock_beside, sole_writer
+from dreamctl.core.session import Session, Stop
+from dreamctl.replay.writer import ReplayWriter
+from dreamctl.stages.data_edit import prune
+from dreamctl.stages.replacing import check_replay, replaced, ticking
+from tests.replay.rows import SPEC, episode_rows, stream_rows, write
+
+
+def test_a_file_is_there_once_it_is_whole(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out.h5"
+    with replaced(out) as new:
+        new.write_text("new")
+        assert not out.exists()
+    assert out.read_text() == "new"
+    assert [path.name for path in out.parent.iterdir()] == ["out.h5"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_what_fails_leaves_the_old_and_nothing_else(error: type[BaseException], tmp_path: Path) -> None:
+    out = write(tmp_path / "out", stream_rows([3]))
+    before = sorted(path.name for path in out.iterdir())
+
+    def half() -> None:
+        with replaced(out) as new:
+            new.mkdir()
+            (new / "half.h5").touch()
+            raise error
+
+    with pytest.raises(error):
+        half()
+    assert sorted(path.name for path in out.iterdir()) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_a_crash_moved_aside_comes_back(tmp_path: Path) -> None:
+    (tmp_path / ".out.new" / "out.old").mkdir(parents=True)
+    (tmp_path / ".out.new" / "out.old" / "a.h5").write_text("old")
+    with pytest.raises(ValueError, match="again"), replaced(tmp_path / "out"):
+        raise ValueError("again")
+    assert (tmp_path / "out" / "a.h5").read_text() == "old"
+
+
+def test_a_replay_that_is_written_to_is_not_replaced(tmp_path: Path) -> None:
+    with ReplayWriter(tmp_path / "out", SPEC, lanes=1, seed=0) as writer:
+        for row in episode_rows(0, 4):
+            writer.add(row)
+        with pytest.raises(OutputError, match="writes it"), replaced(tmp_path / "out") as new:
+            new.mkdir()
+    assert len(list((tmp_path / "out").glob("*.h5"))) == 1
+
+
+def test_a_file_that_is_being_collected_is_not_taken(tmp_path: Path) -> None:
+    (tmp_path / "out.h5.parts").mkdir()
+    with pytest.raises(UsageError, match=r"is being collected in .*out\.h5\.parts"):
+        check_replay(tmp_path / "out.h5", Session(existing="overwrite"))
+
+
+def test_writing_ends_when_someone_asks(tmp_path: Path) -> None:
+    tick = ticking("merge", tmp_path / "out", Session(stop=Stop(deadline=0.0)))
+    with pytest.raises(StoppedEarly, match="merge out: stopped at 50 %, nothing was written"):
+        tick(1, 2)
+
+
+def test_the_replay_of_a_run_that_goes_on_is_not_pruned(tmp_path: Path) -> None:
+    folder = write(tmp_path / "run" / "replay", stream_rows([3, 3]), shard_rows=3)
+    with sole_writer(tmp_path / "run"), pytest.raises(OutputError, match=r"belongs to .*run, .*set replay\.capacity"):
+        prune(folder, 1, dry_run=False)
+    assert not lock_beside(tmp_path / "run").exists()
+    assert len(prune(folder, 1, dry_run=False).gone) == 1
