@@ -20,9 +20,9 @@ from dreamctl.core.files import unwritable
 from dreamctl.replay.attributes import Attributes, attribute_bytes, write_attributes
 from dreamctl.replay.deflating import Bytes
 from dreamctl.replay.format import FLAGS, LIVE, Field, parted
+from dreamctl.replay.layout import COMMIT
 from dreamctl.replay.reserved import ALIGNMENT, reserved_file, write_fully
 
-COMMIT = Field("/commit", "<i8", (), "commit")
 _COMMIT = struct.Struct("<4q")
 _DURABLE = struct.Struct("<q")
 

@@ -10,9 +10,10 @@ from typing import NamedTuple
 from dreamctl.core.errors import InputError
 from dreamctl.core.files import sync_folder, unwritable
 from dreamctl.core.locks import holder, try_lock
-from dreamctl.replay.attributes import read_attributes
+from dreamctl.replay.chunks import read_rows
 from dreamctl.replay.folder import lock_path, shard_paths
-from dreamctl.replay.header import opened
+from dreamctl.replay.header import header_of, opened, read_header, text_attribute
+from dreamctl.replay.layout import COMMIT, locate, look_at
 from dreamctl.replay.origin import boot_id
 from dreamctl.replay.sealing import seal_live
 
@@ -63,7 +64,7 @@ def recover(folder: Path) -> list[Recovered]:
 
 def abandoned(folder: Path) -> list[Path]:
     """The live shards and unfinished files in a folder that no process writes any more."""
-    live = [path for path in shard_paths(folder) if _counts(path) is not None]
+    live = [path for path in shard_paths(folder) if _is_live(path)]
     unfinished = [path for path in sorted(folder.glob(".*.h5.tmp")) if _NAME.fullmatch(path.name)]
     return [path for path in (*live, *unfinished) if holder(lock_path(folder, _stream(path))) is None]
 
@@ -79,7 +80,7 @@ def _left(folder: Path) -> list[str]:
     """The streams that a writer left something of, whether it died or is at work."""
     unfinished = [_stream(path) for path in folder.glob(".*.h5.tmp") if _NAME.fullmatch(path.name)]
     locks = [match["stream"] for path in folder.glob(".*.lock") if (match := _LOCK.fullmatch(path.name))]
-    live = [_stream(path) for path in shard_paths(folder) if _counts(path) is not None]
+    live = [_stream(path) for path in shard_paths(folder) if _is_live(path)]
     return sorted({*unfinished, *locks, *live})
 
 
@@ -102,30 +103,43 @@ def _recover_shards(paths: Sequence[Path]) -> Iterator[Recovered]:
     """The shards of one stream, the last one first: it is where the stream ends, unless it holds nothing."""
     ended = True
     for path in reversed(paths):
-        counts = _counts(path)
-        if counts is not None:
-            yield _recover_shard(path, counts, ended)
+        if _is_live(path):
+            yield _recover_shard(path, ended)
         ended = ended and not path.exists()
 
 
-def _recover_shard(path: Path, counts: _Counts, ended: bool) -> Recovered:
+def _recover_shard(path: Path, ended: bool) -> Recovered:
     try:
+        counts = _counts(path)
         rows = seal_live(path, ended=ended, rows=counts.trusted)
     except InputError as error:
         return Recovered(path, None, problem=str(error).removeprefix(f"{path}: "))
     return Recovered(path, rows, counts.committed - counts.trusted)
 
 
-def _counts(path: Path) -> _Counts | None:
-    """How many rows a live shard holds; None where it is sealed, or no shard that can be read (whoever reads it is told)."""
+def _is_live(path: Path) -> bool:
+    """Whether it is a live shard; whoever reads it is told where it is no shard at all."""
     try:
-        with opened(path) as file:
-            if file.attrs.get("state") != b"live":
-                return None
-            rows, _, durable, _ = (int(number) for number in file["/commit"][:])
-            written = str(json.loads(str(read_attributes(file)["writer"]))["boot_id"])
-    except (InputError, OSError, KeyError, TypeError, ValueError, RuntimeError):
-        return None
+        return read_header(path).state == "live"
+    except InputError:
+        return False
+
+
+def _counts(path: Path) -> _Counts:
+    """How many rows a live shard holds.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    with opened(path) as file:
+        found = look_at(path, file, "live")
+        _, _, layouts = locate(found, header_of(path, file).fields)
+        rows, _, durable, _ = read_rows(found.descriptor, layouts[COMMIT.path]).tolist()
+        writer = text_attribute(file, "writer")
+    try:
+        written = str(json.loads(writer)["boot_id"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{path}: does not say who wrote it ({error})") from error
     # Until the machine restarts, what was written is in the system's memory, whatever became of the writer.
     rebooted = bool(written and boot_id() and written != boot_id())
     return _Counts(rows, min(rows, durable) if rebooted else rows)

@@ -39,7 +39,7 @@ def killed(work: Callable[..., None], *arguments: Path, ready: Callable[[], bool
 
 def moments(noise: random.Random, trial: int, folder: Path, acknowledged: Path) -> Callable[[], bool]:
     """When to kill a writer: at a random row, or, every third time, while a shard is being made or sealed."""
-    rows, sealing = noise.randrange(1, 1500), trial % 3 == 0
+    rows, sealing = noise.randrange(1, 1200), trial % 3 == 0
     return lambda: sum(acknowledged_rows(acknowledged)) >= rows and (not sealing or any(folder.glob(".*.tmp")))
 
 
