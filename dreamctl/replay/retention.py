@@ -32,12 +32,14 @@ class Gone:
         path: where that is written; hidden, so that no command takes it for a shard.
         rows, env_steps: in all.
         last: name of the file that went last; where a crash left it, it still has to go.
+        collectors: names of the writers so far, oldest first; one may have the name of another whose rows are gone.
     """
 
     path: Path
     rows: int = 0
     env_steps: int = 0
     last: str = ""
+    collectors: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, folder: Path) -> "Gone":
@@ -52,7 +54,7 @@ class Gone:
             return cls(path)
         try:
             found = json.loads(path.read_text())
-            gone = cls(path, int(found["rows"]), int(found["env_steps"]), str(found["last"]))
+            gone = cls(path, int(found["rows"]), int(found["env_steps"]), str(found["last"]), tuple(map(str, found["collectors"])))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: is damaged ({error}); bring it back, or start anew with another --out") from error
         _remove(folder / Path(gone.last).name)
@@ -65,8 +67,20 @@ class Gone:
             OutputError: it cannot be counted or removed.
         """
         self.rows, self.env_steps, self.last = self.rows + rows, self.env_steps + env_steps, path.name
-        write_json(self.path, {"rows": self.rows, "env_steps": self.env_steps, "last": self.last})
+        self._write()
         _remove(path)
+
+    def begun(self, collector: str) -> None:
+        """Another writer begins.
+
+        Raises:
+            OutputError: that cannot be written.
+        """
+        self.collectors += (collector,)
+        self._write()
+
+    def _write(self) -> None:
+        write_json(self.path, {name: value for name, value in vars(self).items() if name != "path"})
 
 
 class Retention:
@@ -76,13 +90,11 @@ class Retention:
         replay: what was there, and every row since.
         gone: what left it before.
         capacity: rows in all; None where all are kept.
-        collectors: the names of the writers so far, oldest first.
     """
 
-    def __init__(self, replay: Replay, gone: Gone, capacity: int | None, collectors: Sequence[str] = ()) -> None:
-        self.collectors = list(collectors)
+    def __init__(self, replay: Replay, gone: Gone, capacity: int | None) -> None:
         self._replay, self._gone, self._capacity = replay, gone, capacity
-        self._kept = deque(_oldest_first(replay, self.collectors))
+        self._kept = deque(_oldest_first(replay, gone.collectors))
         self._waiting: list[Path] = []
         self._seen = 0
 
@@ -97,8 +109,13 @@ class Retention:
         return None if capacity is None else max(2, capacity // (PARTS * lanes))
 
     def begin(self, writer: ReplayWriter) -> None:
-        """Another writer writes the rows that are added from now on."""
-        self.collectors.append(writer.collector)
+        """Another writer writes the rows that are added from now on.
+
+        Raises:
+            OutputError: that cannot be noted.
+        """
+        if self._capacity is not None:
+            self._gone.begun(writer.collector)
         self._seen = 0
 
     def look(self, writer: ReplayWriter) -> None:

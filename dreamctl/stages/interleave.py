@@ -118,8 +118,7 @@ class Loop:
         sealed = any(folder.replay.glob("*.h5"))
         replay = open_replay([folder.replay]) if sealed else Replay.empty(spec, envs.num_envs)
         replay.cache(experiment.replay.cache_bytes)
-        collectors = [] if before is None else before.state.get("collectors", [])
-        retention = Retention(replay, gone, experiment.replay.capacity, collectors)
+        retention = Retention(replay, gone, experiment.replay.capacity)
         counters.env_steps = retention.env_steps
         sampler = WindowSampler(replay, experiment.replay, session.seed)
         if before is not None:
@@ -253,10 +252,7 @@ class Loop:
             spec=self.spec,
             weights=weights_of(learner.world_model, learner.actor_critic),
             optimizer=optimizer_of(learner),
-            state={
-                **{"counters": vars(counters).copy(), "seed": self.session.seed},
-                **{"behind": dict(self.trainer.sampler.behind), "collectors": list(self.retention.collectors)},
-            },
+            state={"counters": vars(counters).copy(), "seed": self.session.seed, "behind": dict(self.trainer.sampler.behind)},
             provenance=self.provenance,
         ).save(path)
 

@@ -41,11 +41,11 @@ def fill(folder: Path, rows: Sequence[Row], replay: Replay, kept: Retention) -> 
     return most
 
 
-def begun(folder: Path, capacity: int | None = CAPACITY, collectors: Sequence[str] = ()) -> tuple[Replay, Retention]:
+def begun(folder: Path, capacity: int | None = CAPACITY) -> tuple[Replay, Retention]:
     """What a process begins with that goes on in a folder."""
     gone = Gone.of(folder)
     replay = open_replay([folder]) if any(folder.glob("*.h5")) else Replay.empty(SPEC, LANES)
-    return replay, Retention(replay, gone, capacity, collectors)
+    return replay, Retention(replay, gone, capacity)
 
 
 def test_no_more_rows_than_the_capacity_are_kept_in_memory_and_on_disk(tmp_path: Path) -> None:
@@ -89,13 +89,12 @@ def test_what_goes_depends_on_the_rows_alone(tmp_path: Path) -> None:
 
 
 def test_rows_of_writers_before_go_first_the_oldest_writer_before_the_others(tmp_path: Path) -> None:
-    folder, collectors = tmp_path / "replay", list[str]()
+    folder = tmp_path / "replay"
     for _ in range(3):
-        replay, kept = begun(folder, None, collectors)
-        fill(folder, in_step([12]), replay, kept)
-        collectors = kept.collectors
+        fill(folder, in_step([8]), *begun(folder))
+    collectors = Gone.of(folder).collectors
     assert len(set(collectors)) == 3
-    replay, kept = begun(folder, CAPACITY, collectors)
+    replay, kept = begun(folder)
     left: list[list[str]] = []
     with ReplayWriter(folder, SPEC, lanes=LANES, seed=0, append=True, shard_rows=4) as writer:
         replay.written_by(writer.collector, folder)
@@ -108,7 +107,7 @@ def test_rows_of_writers_before_go_first_the_oldest_writer_before_the_others(tmp
             left += [found] if found not in left else []
     assert left == [[*collectors[gone:], writer.collector] for gone in range(3)]
     assert replay.rows <= CAPACITY
-    assert kept.collectors == [*collectors, writer.collector]
+    assert Gone.of(folder).collectors == (*collectors, writer.collector)
 
 
 def test_a_crash_between_counting_and_removing_is_made_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,8 +136,12 @@ def test_a_damaged_count_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_removed_is_an_error_of_the_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied")
+    unlink = Path.unlink
+
+    def refused(self: Path, **options: bool) -> None:
+        if self.suffix == ".h5":
+            raise PermissionError(13, "Permission denied")
+        unlink(self, **options)
 
     replay, kept = begun(tmp_path)
     monkeypatch.setattr(Path, "unlink", refused)
