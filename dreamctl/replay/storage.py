@@ -10,6 +10,7 @@ from dreamctl.core.errors import InputError
 from dreamctl.replay.format import Field
 from dreamctl.replay.header import MEND, first_line, header_of, opened
 from dreamctl.replay.layout import COMMIT, locate, look_at
+from dreamctl.replay.shard import UNREADABLE
 
 FILTERS = {h5py.h5z.FILTER_DEFLATE: "gzip", h5py.h5z.FILTER_SHUFFLE: "shuffle", h5py.h5z.FILTER_FLETCHER32: "fletcher32"}
 
@@ -59,7 +60,7 @@ def stored_columns(path: Path) -> list[Stored]:
             rows, episodes, _ = locate(look_at(path, file, header.state), header.fields)
             lengths = {field.path: episodes if field.per_episode else rows for field in header.fields}
             return [_stored(field, file[field.path], lengths.get(field.path, 4)) for field in (*header.fields, COMMIT)]
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path}: damaged ({first_line(error)}); {MEND}") from error
 
 

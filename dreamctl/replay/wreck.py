@@ -1,8 +1,9 @@
 """One file that may be damaged: which of its rows can be read and make sense, chunk by chunk."""
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,12 +16,13 @@ from dreamctl.core.experience import Array, TaskSpec
 from dreamctl.core.parts import LeafCodec, leaf_codec
 from dreamctl.core.spaces import is_image
 from dreamctl.replay.chunks import read_rows
-from dreamctl.replay.columns import Chunked, Contiguous, Layout
+from dreamctl.replay.columns import Chunked, Layout
 from dreamctl.replay.format import FLAGS, Field
 from dreamctl.replay.header import Header, header_of, opened
 from dreamctl.replay.layout import locate, look_at
+from dreamctl.replay.shard import UNREADABLE
 
-PIECE = 4 << 20  # bytes of a contiguous column that are read at once
+PIECE = 4 << 20  # bytes that are read at once where there are no chunks
 KEPT = ("reward", *FLAGS)
 
 
@@ -77,10 +79,9 @@ class Wreck:
         """
         descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            for begin, _, rows in _pieces(descriptor, self.layouts[field.path], first, last):
-                if rows is None:
-                    raise InputError(f"{self.path}: {field.path} cannot be read any more; try again")
-                yield rows[max(0, first - begin) : last - begin]
+            step = max(1, PIECE // max(1, field.row_bytes))
+            for begin in range(first, last, step):
+                yield read_rows(descriptor, self.layouts[field.path], begin, min(step, last - begin))
         finally:
             os.close(descriptor)
 
@@ -91,10 +92,10 @@ def examine(path: Path) -> Wreck | None:
         with opened(path) as file:
             header = header_of(path, file)
             found = look_at(path, file, header.state)
-            rows, episodes, layouts = locate(found, header.fields)
+            rows, _, layouts = locate(found, header.fields)
             good, kept = _scan(found.descriptor, header, layouts, rows)
-            return Wreck(path, header, layouts, good, kept, _table(found.descriptor, header, layouts, episodes))
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError, InputError):
+            return Wreck(path, header, layouts, good, kept, _table(found.descriptor, header, layouts))
+    except (*UNREADABLE, InputError):
         return None
 
 
@@ -104,7 +105,7 @@ def _scan(descriptor: int, header: Header, layouts: Mapping[str, Layout], rows: 
     kept: dict[str, Array] = {name: np.zeros(rows, np.float64 if name == "reward" else bool) for name in KEPT}
     leaves = _leaves(header.spec)
     for field in header.fields:
-        for first, last, part in _pieces(descriptor, layouts[field.path], 0, rows) if not field.per_episode else ():
+        for first, last, part in _pieces(descriptor, layouts[field.path]) if not field.per_episode else ():
             if part is None:
                 good[first:last] = False
                 continue
@@ -139,12 +140,12 @@ def _leaves(spec: TaskSpec) -> dict[str, LeafCodec]:
     return known | {f"observation/{name}": leaf_codec(it, scaled=False) for name, it in spec.observation.items() if not is_image(it)}
 
 
-def _table(descriptor: int, header: Header, layouts: Mapping[str, Layout], episodes: int) -> dict[str, Array]:
+def _table(descriptor: int, header: Header, layouts: Mapping[str, Layout]) -> dict[str, Array]:
     """The episode table; nothing where some of it cannot be read."""
     table: dict[str, Array] = {}
     for field in header.fields:
         if field.per_episode:
-            parts = [part for _, _, part in _pieces(descriptor, layouts[field.path], 0, episodes)]
+            parts = [part for _, _, part in _pieces(descriptor, layouts[field.path])]
             readable = [part for part in parts if part is not None]
             if len(readable) < len(parts):
                 return {}
@@ -152,20 +153,13 @@ def _table(descriptor: int, header: Header, layouts: Mapping[str, Layout], episo
     return table
 
 
-def _pieces(descriptor: int, layout: Layout, first: int, last: int) -> Iterator[Piece]:
-    """The rows of a dataset around some rows, chunk by chunk."""
-    storage = layout.storage
-    row_bytes = max(1, layout.dtype.itemsize * int(np.prod(layout.shape, dtype=np.int64)))
-    height = storage.shape[0] if isinstance(storage, Chunked) else max(1, PIECE // row_bytes)
-    for number in range(first // height, -(-last // height)):
-        begin, end = number * height, min((number + 1) * height, layout.rows)
-        one: Contiguous | Chunked
-        if isinstance(storage, Chunked):
-            offsets, sizes, masks = (column[number : number + 1] for column in (storage.offsets, storage.sizes, storage.masks))
-            one = replace(storage, offsets=offsets, sizes=sizes, masks=masks)
-        else:
-            one = Contiguous(storage.offset + begin * row_bytes)
+def _pieces(descriptor: int, layout: Layout) -> Iterator[Piece]:
+    """All rows of a dataset, chunk by chunk."""
+    row_bytes = max(1, layout.dtype.itemsize * math.prod(layout.shape))
+    height = layout.storage.shape[0] if isinstance(layout.storage, Chunked) else max(1, PIECE // row_bytes)
+    for first in range(0, layout.rows, height):
+        last = min(first + height, layout.rows)
         try:
-            yield Piece(begin, end, read_rows(descriptor, replace(layout, rows=end - begin, storage=one)))
+            yield Piece(first, last, read_rows(descriptor, layout, first, last - first))
         except InputError:
-            yield Piece(begin, end, None)
+            yield Piece(first, last, None)
