@@ -1,9 +1,12 @@
 """The root attributes of a shard as they are stored: numbers and byte strings of fixed length, what is too long as a dataset."""
 
+import operator
 from collections.abc import Mapping
 
 import h5py
 import numpy as np
+
+from dreamctl.replay.header import text_attribute
 
 Attributes = Mapping[str, str | int]
 ATTRIBUTE_LIMIT = 32 << 10
@@ -22,10 +25,17 @@ def write_attributes(file: h5py.File, attributes: Attributes) -> None:
 
 
 def read_attributes(file: h5py.File) -> dict[str, str | int]:
-    """All that `write_attributes` wrote."""
-    found = {name: value.decode() if isinstance(value, bytes) else int(value) for name, value in file.attrs.items()}
-    long = file["/meta"] if "meta" in file else {}
-    return {**found, **{name: bytes(dataset[:]).decode() for name, dataset in long.items()}}
+    """All that `write_attributes` wrote.
+
+    Raises:
+        ValueError, TypeError, KeyError, InputError: there is something else.
+    """
+    found = {name: value.decode() if isinstance(value, bytes) else operator.index(value) for name, value in file.attrs.items()}
+    if not file.id.links.exists(b"meta"):
+        return found
+    if file.id.links.get_info(b"meta").type != h5py.h5l.TYPE_HARD:
+        raise ValueError("/meta is a link")
+    return {**found, **{name: text_attribute(file, name) for name in file["/meta"]}}
 
 
 def attribute_bytes(attributes: Attributes) -> int:

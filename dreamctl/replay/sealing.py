@@ -13,8 +13,8 @@ from dreamctl.core.experience import Array
 from dreamctl.core.files import sync_folder
 from dreamctl.replay.attributes import Attributes, read_attributes
 from dreamctl.replay.columns import Contiguous, Layout
-from dreamctl.replay.format import Field, schema_from_json
-from dreamctl.replay.header import opened
+from dreamctl.replay.format import Field
+from dreamctl.replay.header import MEND, first_line, header_of, opened
 from dreamctl.replay.lane import episode_table
 from dreamctl.replay.layout import locate, look_at
 from dreamctl.replay.sealed import write_sealed
@@ -36,9 +36,12 @@ def seal_live(path: Path, *, ended: bool, rows: int | None = None) -> int:
         InputError: the live shard is damaged.
     """
     with opened(path) as file:
-        attributes = read_attributes(file)
-        fields = schema_from_json(str(attributes["schema"]))
+        fields = header_of(path, file).fields
         committed, _, layouts = locate(look_at(path, file, "live"), fields)
+        try:
+            attributes = read_attributes(file)
+        except (ValueError, TypeError, KeyError, OSError, RuntimeError) as error:
+            raise InputError(f"{path}: damaged root attributes ({first_line(error)}); {MEND}") from error
         descriptor = os.dup(file.id.get_vfd_handle())
     try:
         live = _Live(path, descriptor, fields, layouts, committed if rows is None else min(rows, committed))

@@ -2,13 +2,16 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from gymnasium.spaces import Box
 
 from dreamctl.core.locks import sole_writer
+from dreamctl.core.spaces import spec_to_json
 from dreamctl.replay import origin, recovery
 from dreamctl.replay.header import read_header
 from dreamctl.replay.live import OpenEpisode
@@ -114,6 +117,7 @@ def test_shards_of_a_writer_at_work_are_left_alone(tmp_path: Path) -> None:
 
 OTHER = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from dreamctl.core.locks import try_lock
 lock = try_lock(Path(sys.argv[1]))
@@ -173,3 +177,28 @@ def test_a_lock_beside_the_folder_is_not_one_of_a_stream(tmp_path: Path) -> None
     with sole_writer(tmp_path / "run"):
         assert recover(tmp_path) == []
         assert (tmp_path / ".run.lock").exists()
+
+
+@pytest.mark.parametrize("attribute", ["link", "array"])
+def test_recovery_copies_nothing_that_a_writer_does_not_write(tmp_path: Path, attribute: str) -> None:
+    shard = live_shard(tmp_path, stream_rows([3, 4]))
+    with h5py.File(tmp_path / "secret", "w") as file:
+        file["secret"] = np.arange(4, dtype=np.uint8)
+    with h5py.File(shard.path, "r+") as file:
+        if attribute == "link":
+            file["meta"] = h5py.ExternalLink(str(tmp_path / "secret"), "/")
+        else:
+            file.attrs["more"] = np.arange(3.0)
+    (found,) = recover(tmp_path)
+    assert "was not recovered, damaged root attributes" in str(found)
+    assert read_header(shard.path).state == "live"
+
+
+def test_long_attributes_stay_in_their_datasets(tmp_path: Path) -> None:
+    wide = Box(0, 1, (9000,), np.float32)
+    spec = replace(SPEC, observation={**SPEC.observation, "wide": wide})
+    rows = [replace(row, observation={**row.observation, "wide": np.zeros(9000, np.float32)}) for row in stream_rows([4])]
+    path = next(write(tmp_path, rows, spec=spec, append=True).glob("*.h5"))
+    assert spec_to_json(read_header(path).spec) == spec_to_json(spec)
+    with h5py.File(path) as file:
+        assert "observation_space" in file["meta"]
