@@ -3,7 +3,6 @@
 import errno
 import gc
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -197,23 +196,6 @@ def test_observations_of_another_width_or_layout_are_stored_as_the_schema_says(t
             for row in rows:
                 writer.add(row)
     assert open_replay([tmp_path / "plain"]).content_hash() == open_replay([tmp_path / "turned"]).content_hash()
-
-
-@pytest.mark.skipif(shutil.which("h5dump") is None, reason="hdf5-tools are not installed")
-@pytest.mark.parametrize("sealed", [False, True])
-def test_the_tools_of_hdf5_print_live_and_sealed_shards(tmp_path: Path, sealed: bool) -> None:
-    shard = live_shard(tmp_path / "replay", stream_rows([4, 3]))
-    if sealed:
-        with ReplayWriter(tmp_path / "replay", SPEC, lanes=1, seed=0, append=True):
-            pass
-    dumped = subprocess.run(
-        ["h5dump", "-d", "/steps/observation/observation", "-s", "0,0", "-c", "7,3", str(shard.path)], capture_output=True, text=True
-    )
-    assert dumped.returncode == 0, dumped.stderr
-    numbers = [line.split(":")[1].strip(" ,") for line in dumped.stdout.splitlines() if line.strip().startswith("(")]
-    assert numbers == [", ".join(f"{value:g}" for value in row.observation["observation"]) for row in stream_rows([4, 3])]
-    listed = subprocess.run(["h5ls", "-r", str(shard.path)], capture_output=True, text=True, check=True).stdout
-    assert all(field.path in listed for field in FIELDS)
 
 
 def test_a_writer_that_is_forgotten_lets_go_of_thread_files_and_locks(tmp_path: Path) -> None:
