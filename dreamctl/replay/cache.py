@@ -33,8 +33,9 @@ class Cache:
     def __init__(self, dtype: np.dtype[np.generic], shape: tuple[int, ...], capacity: int) -> None:
         self.capacity = capacity
         self._rows = aligned((capacity, *shape), dtype)
-        # Of each place: the number of its row less the place, a multiple of the capacity; the same for rows side by side.
-        self._held = np.full(capacity, -1, np.int64)
+        # Eight bytes a place: the number of its row less the place, which is the same for rows side by side, and the capacity, which makes
+        # it differ from nothing. As bytes, because one comparison of them is all that a window in the cache costs.
+        self._held = bytearray(8 * capacity)
         self._reserved, self._lock = 0, Lock()
 
     def reserve(self, rows: int) -> int:
@@ -56,36 +57,42 @@ class Cache:
         Raises:
             InputError: as `source` does.
         """
-        place, rows = (base + first) % self.capacity, len(out)
+        rows = len(out)
         with self._lock:
-            if place + rows <= self.capacity and (self._held[place : place + rows] == base + first - place).all():
-                out[...] = self._rows[place : place + rows]
+            if self._found(base + first, out):
                 return
             at = 0
             while at < rows:
                 number, inside = divmod(first + at, source.block_rows)
                 taken = min(rows - at, source.block_rows - inside)
-                self._read_block(source, base, number, inside, out[at : at + taken])
+                part = out[at : at + taken]
+                if not self._found(base + first + at, part):
+                    block = source.block(number)
+                    part[...] = block[inside : inside + taken]
+                    self._keep(base + number * source.block_rows, block)
                 at += taken
 
-    def _read_block(self, source: Blocks, base: int, number: int, inside: int, out: Array) -> None:
-        """Rows of one block, from here if all of them are."""
-        row, rows = base + number * source.block_rows + inside, len(out)
-        place = row % self.capacity
-        if place + rows <= self.capacity and (self._held[place : place + rows] == row - place).all():
-            out[...] = self._rows[place : place + rows]
-            return
-        block = source.block(number)
-        out[...] = block[inside : inside + rows]
-        self._keep(base + number * source.block_rows, block)
+    def _found(self, row: int, out: Array) -> bool:
+        """Fill `out` with the rows from number `row` on, if all of them are here."""
+        place, rows = row % self.capacity, len(out)
+        if self._held[8 * place : 8 * (place + rows)] != self._marks(row - place, rows):
+            return False
+        out[...] = self._rows[place : place + rows]
+        return True
 
     def _keep(self, row: int, block: Array) -> None:
         """Put rows in their places, around the end where they lie across it."""
         place = row % self.capacity
         fitting = min(len(block), self.capacity - place)
-        self._rows[place : place + fitting], self._held[place : place + fitting] = block[:fitting], row - place
+        self._rows[place : place + fitting] = block[:fitting]
+        self._held[8 * place : 8 * (place + fitting)] = self._marks(row - place, fitting)
         if 0 < len(block) - fitting <= place:
             self._keep(row + fitting, block[fitting:])
+
+    def _marks(self, behind: int, rows: int) -> bytes:
+        """What is held of so many places side by side."""
+        mark = (behind + self.capacity).to_bytes(8, "little")
+        return mark * rows
 
 
 class Shelf:

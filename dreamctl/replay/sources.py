@@ -120,6 +120,7 @@ class ChunkedRows:
         self.rows, self.block_rows = layout.rows, chunked.shape[0]
         self._kept = Kept(layout.rows)
         self._size = math.prod(chunked.shape) * layout.dtype.itemsize
+        self._plain = chunked.filters == (DEFLATE,)
         # Lists, because numbers are taken out of them one by one.
         self._table = list(zip(chunked.offsets.tolist(), chunked.sizes.tolist(), chunked.masks.tolist(), strict=True))
 
@@ -145,11 +146,10 @@ class ChunkedRows:
             InputError: as `read` does.
         """
         layout, chunked = self._layout, self._chunked
-        file = self._files.of(layout.path, layout.inode, layout.size)
         offset, size, mask = self._table[number]
-        raw = file.read(offset, size)
+        raw = self._files.of(layout.path, layout.inode, layout.size).read(offset, size)
         try:
-            if chunked.filters == (DEFLATE,) and not mask:
+            if self._plain and not mask:
                 data = decompress(raw, self._size)
             else:
                 data = decoded(raw, chunked.filters, mask, layout.dtype.itemsize, self._size)
