@@ -25,12 +25,17 @@ class Header(NamedTuple):
 
 
 class Archives:
-    """Reads arrays of .npz files; the file that was read last stays in memory."""
+    """Reads arrays of .npz files; the file that was read last stays in memory.
 
-    def __init__(self) -> None:
+    Args:
+        rows: of files in which only so many first rows count.
+    """
+
+    def __init__(self, rows: Mapping[Path, int] | None = None) -> None:
+        self._rows = rows or {}
         self._path: Path | None = None
         self._arrays: dict[str, Array] = {}
-        self.headers = lru_cache(maxsize=None)(_headers)
+        self.headers = lru_cache(maxsize=None)(self._headers)
 
     def array(self, path: Path, name: str) -> Array:
         """One array.
@@ -47,7 +52,8 @@ class Archives:
                 )
             try:
                 with np.load(path, allow_pickle=False) as archive:
-                    self._arrays[name] = np.asarray(archive[name])
+                    found = np.asarray(archive[name])
+                    self._arrays[name] = found[: self._rows.get(path)] if found.ndim else found
             except DAMAGE as error:
                 raise _damaged(path, error) from error
         return self._arrays[name]
@@ -74,6 +80,20 @@ class Archives:
                     raise InputError(f"{path}: {name} is {shown} in {files[0]}; convert them one after the other")
         return first
 
+    def _headers(self, path: Path) -> Mapping[str, Header]:
+        """The arrays of a file by name, none of them read."""
+        try:
+            with zipfile.ZipFile(path) as archive:
+                found = {name.removesuffix(".npy"): _header(archive, name) for name in archive.namelist()}
+        except DAMAGE as error:
+            raise _damaged(path, error) from error
+        short = [name for name, header in found.items() if header.rows < self._rows.get(path, 0)]
+        if short:
+            raise InputError(
+                f"{path}: {short[0]} holds {found[short[0]].rows} rows, the file's name says {self._rows[path]}; copy it again"
+            )
+        return {name: header._replace(rows=self._rows.get(path, header.rows)) for name, header in found.items()}
+
 
 def npz_files(path: Path) -> list[Path]:
     """The .npz files that a path names: itself, or those of the folder by name.
@@ -85,15 +105,6 @@ def npz_files(path: Path) -> list[Path]:
     if not files or not all(file.is_file() for file in files):
         raise InputError(f"{path}: holds no .npz files; name the folder that they lie in")
     return files
-
-
-def _headers(path: Path) -> Mapping[str, Header]:
-    """The arrays of a file by name, none of them read."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {name.removesuffix(".npy"): _header(archive, name) for name in archive.namelist()}
-    except DAMAGE as error:
-        raise _damaged(path, error) from error
 
 
 def _header(archive: zipfile.ZipFile, name: str) -> Header:

@@ -1,8 +1,9 @@
 """dreamerv3's .npz files -> recordings.
 
 Two sorts of files, told by their names:
-    {time}-{uuid}-{successor}-{length}.npz   chunks of the official dreamerv3: 1024 rows of one worker whatever episodes they hold, put
-                                             together along their successors. A row holds the action taken at its observation.
+    {time}-{uuid}-{successor}-{length}.npz   chunks of the official dreamerv3: up to 1024 rows of one worker whatever episodes they
+                                             hold, the first `length` of them valid, put together along their successors. A row
+                                             holds the action taken at its observation.
     {time}-{id}-{length}.npz                 whole episodes, as the first two Dreamers and dreamerv3-torch write them. A row holds the
                                              action that led to its observation: the actions are moved up by one.
 Keys are image and the like, action, reward, is_first, is_last, is_terminal; of older files discount, which is 0 where the task ended.
@@ -28,6 +29,7 @@ from dreamctl.replay.convert.inference import inferred_spec, matched, seen_actio
 from dreamctl.replay.origin import Origin
 from dreamctl.replay.recording import Recording
 
+CHUNK = re.compile(r"[^-]+-[^-]+-[^-]+-\d{1,9}\.npz")
 FLAGS = ("is_first", "is_last", "is_terminal", "discount")
 # Of a row, what is neither observation nor action: bookkeeping, the policy's own figures and states.
 NO_OBSERVATION = re.compile(
@@ -76,13 +78,17 @@ class DreamerV3Npz:
         Raises:
             InputError: a file is missing, damaged, or does not fit the others or the task.
         """
-        files, archives = npz_files(path), Archives()
-        chunks = all(len(file.stem.split("-")) == 4 for file in files)
+        files = npz_files(path)
+        chunks = all(CHUNK.fullmatch(file.name) for file in files)
+        archives = Archives({file: int(file.stem.split("-")[3]) for file in files} if chunks else None)
         headers = archives.alike(files, ignoring=("stepid", "consec", "priority"))
         lacking = sorted({"action", "reward"} - headers.keys())
         found = _in_chunks(files, archives, note) if chunks else [_whole(file, archives) for file in files]
         if lacking or not found:
             raise InputError(f"{path}: holds no {lacking[0] if lacking else 'episode of two rows or more'}; name the folder of the replay")
+        left = sorted(name for name in headers if NO_OBSERVATION.fullmatch(name) and name not in ("action", "reward", *FLAGS))
+        if left:
+            note(f"{path}: keys {', '.join(left)} are left out")
         one_hot = _is_one_hot(files, archives, headers["action"])
         observed = {name: name for name in headers if not NO_OBSERVATION.fullmatch(name)}
         if spec is None:

@@ -115,7 +115,7 @@ class _Dataset:
         """Lengths, seeds and ends of the episodes."""
         rows: list[tuple[int, int, bool, bool]] = []
         for number in range(int(self.metadata["total_episodes"])):
-            flags = {name: self.array(number, STEPS[name])[()].astype(bool) for name in ("terminated", "truncated")}
+            flags = {name: self.values(number, STEPS[name]).astype(bool) for name in ("terminated", "truncated")}
             early = np.flatnonzero((flags["terminated"] | flags["truncated"])[:-1])
             if len(early):
                 raise InputError(
@@ -158,10 +158,21 @@ class _Dataset:
         dataset = self.array(number, self._where[name])
         image = self._images.get(name)
         if image is not None and dataset.shape[1:] != image.shape:
-            return self._decoded(number, dataset, image)
-        values = np.asarray(dataset[()])
+            return self._decoded(number, self._where[name], image)
+        values = self.values(number, self._where[name])
         lacks_one = name.split("/")[0] in ("action", "reward")
         return rows_of_steps(values, self._lengths[number], end=name != "reward") if lacks_one else values
+
+    def values(self, number: int, where: str) -> Array:
+        """All of a dataset of an episode.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        try:
+            return np.asarray(self.array(number, where)[()])
+        except (OSError, RuntimeError, ValueError) as error:
+            raise InputError(f"{self.place(number)}: {where} is damaged ({str(error)[:160]}); record or download it again") from error
 
     def array(self, number: int, where: str) -> h5py.Dataset:
         """A dataset of an episode that lies in this file and nowhere else.
@@ -195,15 +206,20 @@ class _Dataset:
             return False
         found = self.array(number, where)
         alike = bool(found.dtype == first.dtype) and found.shape == (rows, *first.shape[1:])
-        return alike and (found.dtype.kind != "f" or bool(np.isfinite(found[()]).all()))
+        return alike and (found.dtype.kind != "f" or bool(np.isfinite(self.values(number, where)).all()))
 
-    def _decoded(self, number: int, dataset: h5py.Dataset, space: Space[object]) -> Array:
+    def _decoded(self, number: int, where: str, space: Space[object]) -> Array:
         """Images that Minari stored as JPEG: exactly what its own loader gives."""
         from PIL import Image
 
-        images = [np.array(Image.open(io.BytesIO(np.asarray(row, np.uint8).tobytes())), np.uint8) for row in dataset[()]]
+        try:
+            images = [np.array(Image.open(io.BytesIO(np.asarray(row, np.uint8).tobytes())), np.uint8) for row in self.values(number, where)]
+        except (OSError, ValueError, TypeError, Image.DecompressionBombError) as error:
+            raise InputError(
+                f"{self.place(number)}: {where} holds no JPEG images ({str(error)[:160]}); record or download it again"
+            ) from error
         if any(image.shape != space.shape for image in images):
-            raise InputError(f"{self.place(number)}: images of shape {images[0].shape}, the space says {space.shape}")
+            raise InputError(f"{self.place(number)}: {where} holds images of shape {images[0].shape}, the space says {space.shape}")
         return np.stack(images)
 
 

@@ -37,8 +37,8 @@ def lived(lengths: Sequence[int], worker: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def chunked(folder: Path, rows: Mapping[str, np.ndarray], size: int, worker: int = 0) -> Path:
-    """Rows as chunks of so many, each with the name of the one behind it."""
+def chunked(folder: Path, rows: Mapping[str, np.ndarray], size: int, worker: int = 0, *, garbage: int = 0) -> Path:
+    """Rows as chunks of so many, each with the name of the one behind it; the first dreamerv3 saved its whole buffer, garbage included."""
     folder.mkdir(exist_ok=True)
     total = len(rows["reward"])
     names = [f"w{worker}c{n:019d}" for n in range(-(-total // size))]
@@ -47,7 +47,9 @@ def chunked(folder: Path, rows: Mapping[str, np.ndarray], size: int, worker: int
         successor = names[number + 1] if number + 1 < len(names) else NOTHING
         # Not in the order of the names: what counts is who follows whom.
         time = f"20240101T0000{59 - number:02d}F{worker:06d}"
-        np.savez_compressed(folder / f"{time}-{name}-{successor}-{len(part['reward'])}.npz", **part)  # type: ignore[arg-type]
+        length = len(part["reward"])
+        part = {key: np.concatenate([value, np.full((garbage, *value.shape[1:]), 77, value.dtype)]) for key, value in part.items()}
+        np.savez_compressed(folder / f"{time}-{name}-{successor}-{length}.npz", **part)  # type: ignore[arg-type]
     return folder
 
 
@@ -81,15 +83,17 @@ def expect(replay: Replay, rows: Mapping[str, np.ndarray]) -> None:
     np.testing.assert_array_equal(np.concatenate([episode.truncated for episode in episodes]), rows["is_last"] & ~rows["is_terminal"])
 
 
+@pytest.mark.parametrize("garbage", [0, 3])
 @pytest.mark.parametrize("size", [1, 4, 7, 1024])
-def test_episodes_come_out_of_chunks_however_they_were_cut(size: int, tmp_path: Path) -> None:
+def test_episodes_come_out_of_chunks_however_they_were_cut(size: int, garbage: int, tmp_path: Path) -> None:
     rows = lived([5, 3, 9, 2])
     notes: list[str] = []
-    replay = come_in(chunked(tmp_path / "replay", rows, size), notes=notes)
+    replay = come_in(chunked(tmp_path / "replay", rows, size, garbage=garbage), notes=notes)
     expect(replay, rows)
     assert replay.spec.action == Discrete(4)
     assert sorted(replay.spec.observation) == ["image", "vector"]
-    assert len(notes) == 1
+    assert [note.partition(": ")[2].partition(" ")[0] for note in notes] == ["keys", "taken"]
+    assert "keys dyn/deter, logprob are left out" in notes[0]
 
 
 def test_workers_are_told_apart(tmp_path: Path) -> None:
@@ -171,3 +175,11 @@ def test_observations_of_another_task_are_refused(tmp_path: Path) -> None:
     spec = TaskSpec({"image": Box(0, 255, (8, 8, 3), np.uint8)}, Discrete(4), "gym", "Known-v0")
     with pytest.raises(InputError, match="holds observations image, vector, gym:Known-v0 has image"):
         come_in(chunked(tmp_path / "replay", lived([5]), 4), spec=spec)
+
+
+def test_a_chunk_shorter_than_its_name_says_is_refused(tmp_path: Path) -> None:
+    folder = chunked(tmp_path / "replay", lived([5]), 9)
+    (chunk,) = folder.iterdir()
+    chunk.rename(folder / chunk.name.replace("-5.npz", "-6.npz"))
+    with pytest.raises(InputError, match="holds 5 rows, the file's name says 6"):
+        come_in(folder)

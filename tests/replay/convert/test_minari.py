@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dreamctl.core.errors import InputError, UsageError
+from dreamctl.core.errors import InputError, OutputError, UsageError
 from dreamctl.core.experience import TaskSpec
 from dreamctl.replay.convert.kinds import OurReplay, ToFile, ToReplay
 from dreamctl.replay.convert.minari import Minari
@@ -174,6 +174,21 @@ def test_a_broken_dataset_is_refused_in_one_line(message: str, tmp_path: Path) -
     with pytest.raises(InputError, match=message) as error:
         come_in(dataset, tmp_path / "replay.h5")
     assert "\n" not in str(error.value)
+
+
+def test_images_that_are_no_jpeg_are_refused(tmp_path: Path) -> None:
+    dataset, data = copied("mixed-v0", tmp_path)
+    with h5py.File(data, "r+") as file:
+        file["episode_0/observations/image"][1] = np.zeros(40, np.uint8)
+    with pytest.raises(InputError, match="episode_0: observations/image holds no JPEG images"):
+        come_in(dataset, tmp_path / "replay.h5")
+
+
+def test_room_is_asked_for_before_hdf5_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    come_in(DATA / "mixed-v0", tmp_path / "replay.h5")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6 - 1000, 1000))  # type: ignore[attr-defined]
+    with pytest.raises(OutputError, match="0 MB are free, up to 0 MB are needed"):
+        go_out(tmp_path / "replay.h5", tmp_path / "mixed-v0")
 
 
 def test_data_elsewhere_is_not_read(tmp_path: Path) -> None:
