@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dreamctl.core.checkpoint import Checkpoint
@@ -82,35 +82,28 @@ def _alone(out: Path, session: Session) -> Iterator[None]:
 
 def _collect(resolved: Resolved, out: Path, policy: Path | None, session: Session, frames: bool) -> CollectResult:
     config = resolved.experiment.collect
-    if session.existing in ("append", "resume"):
+    append = session.existing in ("append", "resume")
+    if append:
         drop_merged_parts(out)
         recover_rows(shards_folder(out), session)
     before, complete = _there(out, session)
-    steps, episodes = config.steps, config.episodes
+    tally = _Tally(config.steps, config.episodes)
     if session.existing == "resume":
-        steps, episodes = max(0, steps - before), None if episodes is None else max(0, episodes - complete)
+        tally = _Tally(max(0, config.steps - before), None if config.episodes is None else max(0, config.episodes - complete))
     with environments(resolved.experiment.env, frames) as (_, envs, spec):
-        tally = _Tally(0, [])
         # One file that is finished takes no more rows, so it must not be opened when none are wanted.
-        if not (session.existing == "resume" and tally.done(steps, episodes)):
+        if not (session.existing == "resume" and tally.done):
             actor, known_as = _policy(policy, spec, session, before)
             pictures = Frames(config.frame_size) if frames else None
             driver = Driver(envs, spec, actor, seed=session.seed, frames=pictures, offset=before)
-            with _writer(out, spec, envs, config, session, known_as, None if episodes else steps) as writer:
-                _fill(tally, driver, writer, steps, episodes, session)
-                if not tally.done(steps, episodes):
-                    raise session.stop.error(out, f"step {before + tally.steps} of {before + steps}")
+            if session.existing == "overwrite":
+                remove_output(out, SHARDS)
+            asked = tally.wanted if tally.episodes is None else None
+            with new_writer(out, spec, envs, config, session, known_as, append=append, steps=asked) as writer:
+                _fill(tally, driver, writer, session)
+                if not tally.done:
+                    raise session.stop.error(out, f"step {before + tally.steps} of {before + tally.wanted}")
     return tally.result(out, spec, before)
-
-
-def _writer(
-    out: Path, spec: TaskSpec, envs: Environments, config: CollectConfig, session: Session, known_as: str, steps: int | None
-) -> ReplayWriter:
-    """The writer into a new, emptied or growing output."""
-    if session.existing == "overwrite":
-        remove_output(out, SHARDS)
-    append = session.existing in ("append", "resume")
-    return new_writer(out, spec, envs, config, session, known_as, append=append, steps=steps)
 
 
 def plan(resolved: Resolved, out: Path, policy: Path | None, session: Session) -> Plan:
@@ -176,29 +169,34 @@ def new_writer(
 
 @dataclass
 class _Tally:
-    steps: int
-    returns: list[float]
+    """What is wanted, steps or complete episodes instead, and what was taken."""
 
-    def done(self, steps: int, episodes: int | None) -> bool:
-        return self.steps >= steps if episodes is None else len(self.returns) >= episodes
+    wanted: int
+    episodes: int | None
+    steps: int = 0
+    returns: list[float] = field(default_factory=list)
+
+    @property
+    def done(self) -> bool:
+        return self.steps >= self.wanted if self.episodes is None else len(self.returns) >= self.episodes
 
     def result(self, out: Path, spec: TaskSpec, before: int) -> CollectResult:
         mean = sum(self.returns) / len(self.returns) if self.returns else None
         return CollectResult(out, spec.name, self.steps, self.steps * spec.action_repeat, len(self.returns), mean, before + self.steps)
 
 
-def _fill(tally: _Tally, driver: Driver, writer: ReplayWriter, steps: int, episodes: int | None, session: Session) -> None:
+def _fill(tally: _Tally, driver: Driver, writer: ReplayWriter, session: Session) -> None:
     """Act until the budget is spent or someone asks to stop."""
     running = [0.0] * driver.envs.num_envs
-    session.progress.start("collect", steps if episodes is None else episodes)
-    while not tally.done(steps, episodes) and not session.stop.requested():
-        for row in take(driver.step(), steps - tally.steps if episodes is None else 10**9):
+    session.progress.start("collect", tally.wanted if tally.episodes is None else tally.episodes)
+    while not tally.done and not session.stop.requested():
+        for row in take(driver.step(), tally.wanted - tally.steps if tally.episodes is None else 10**9):
             writer.add(row)
             tally.steps += not row.is_first
             running[row.lane] = row.reward if row.is_first else running[row.lane] + row.reward
             if row.is_last:
                 tally.returns.append(running[row.lane])
-        session.progress.update(tally.steps if episodes is None else len(tally.returns))
+        session.progress.update(tally.steps if tally.episodes is None else len(tally.returns))
 
 
 def _policy(path: Path | None, spec: TaskSpec, session: Session, offset: int) -> tuple[Policy, str]:
