@@ -1,4 +1,4 @@
-"""Runs the tiny experiment in a process of its own, telling on stdout how far it is: `child_run.py OUT refuse|resume STEPS`."""
+"""Runs the tiny experiment in a process of its own, telling on stdout how far it is: `child_run.py OUT refuse|resume STEPS [CAPACITY]`."""
 
 import sys
 from pathlib import Path
@@ -14,9 +14,10 @@ class Told(Silence):
         print(done, flush=True)
 
 
-def main(out: str, existing: str, steps: str) -> int:
+def main(out: str, existing: str, steps: str, capacity: str = "") -> int:
     session = Session(existing=existing, progress=Told(), threads=1)
-    experiment = tiny(run={"steps": int(steps)}, env={"num_envs": 2})
+    replay = {"selector": "online", "start": "latents", "capacity": int(capacity)} if capacity else {}
+    experiment = tiny(run={"steps": int(steps)}, env={"num_envs": 2}, replay=replay)
     try:
         with session.stop.on_signals():
             run(experiment, Path(out), session)

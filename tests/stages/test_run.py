@@ -302,9 +302,9 @@ def test_a_plan_tells_the_updates_and_writes_nothing(tmp_path: Path) -> None:
 # Kills at random moments, in a process of its own.
 
 
-def start(out: Path, existing: str, steps: int) -> subprocess.Popen[str]:
+def start(out: Path, existing: str, steps: int, *capacity: int) -> subprocess.Popen[str]:
     root = Path(__file__).parent.parent.parent
-    command = [sys.executable, "-m", "tests.stages.child_run", str(out), existing, str(steps)]
+    command = [sys.executable, "-m", "tests.stages.child_run", str(out), existing, *map(str, (steps, *capacity))]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=root)
 
 
@@ -336,3 +336,22 @@ def test_kills_at_random_moments_lose_no_row_and_no_update(tmp_path: Path) -> No
     assert start(out, "resume", steps).wait(60) == 0
     assert kept.items() <= sealed(out).items()
     check_finished(out, steps, 1 + (steps - PREFILL) // EACH)
+
+
+@pytest.mark.slow
+def test_kills_keep_a_bounded_run_within_its_capacity_and_count_every_step(tmp_path: Path) -> None:
+    """Some twelve of SIGKILL in 1500 steps: a minute, most of it imports."""
+    out, steps, capacity, noise = tmp_path / "run", 1500, 200, random.Random(1)
+    step = noise.randrange(60, 200)
+    while step < steps - 50:
+        found = kill_at(start(out, "resume" if out.exists() else "refuse", steps, capacity), step, signal.SIGKILL)
+        assert found == -signal.SIGKILL
+        # The kill may have come before the rows of one step were let go.
+        assert open_replay([out / "replay"]).rows <= capacity + 2 + capacity // 8
+        step += noise.randrange(60, 200)
+    assert start(out, "resume", steps, capacity).wait(120) == 0
+    replay, gone = open_replay([out / "replay"]), json.loads((out / "replay" / ".gone.json").read_text())
+    assert replay.rows <= capacity
+    assert replay.env_steps + gone["env_steps"] == steps
+    found = counters(out)
+    assert (found["env_steps"], found["updates"], found["owed"]) == (steps, 1 + (steps - PREFILL) // EACH, 0)
