@@ -1,12 +1,13 @@
 """`data ls`: the files of replays one a line, damaged ones too, or their episodes."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from dreamctl.core.errors import InputError
 from dreamctl.replay.facts import read_facts
 from dreamctl.replay.reader import open_replay
+from dreamctl.replay.recovery import abandoned
 from dreamctl.replay.shard import read_shard
 from dreamctl.replay.verify import present
 from dreamctl.stages.listed import ListedEpisode, episode_table, running
@@ -20,6 +21,7 @@ class Listed:
     Attributes:
         episodes: that begin or go on in it.
         damage: in words, or None.
+        abandoned: whether it is live and no process writes it any more.
     """
 
     file: Path
@@ -32,6 +34,7 @@ class Listed:
     episodes: int | None = None
     created: str | None = None
     damage: str | None = None
+    abandoned: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,10 @@ def ls(paths: Sequence[Path]) -> Listing:
     Raises:
         InputError: a path is not there, or is a folder without shards.
     """
-    return Listing([_listed(file) for path in paths for file in present(path)])
+    files = [_listed(file) for path in paths for file in present(path)]
+    folders = {listed.file.parent for listed in files if listed.state == "live"}
+    left = {file for folder in folders for file in abandoned(folder)}
+    return Listing([replace(listed, abandoned=listed.file in left) for listed in files])
 
 
 def ls_episodes(paths: Sequence[Path]) -> EpisodeListing:
@@ -103,7 +109,7 @@ def _listed(file: Path) -> Listed:
 
 def _cells(listed: Listed) -> tuple[str, ...]:
     """What stands in the columns of a listing."""
-    state = "damaged" if listed.damage else str(listed.state)
+    state = "damaged" if listed.damage else "abandoned" if listed.abandoned else str(listed.state)
     numbers = [_number(value) for value in (listed.rows, listed.episodes)]
     where = [listed.stream or "-", _number(listed.seq), _number(listed.first_row)]
     return (str(listed.file), state, *numbers, size(listed.bytes), *where, listed.created or "-")

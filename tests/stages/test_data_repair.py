@@ -51,7 +51,9 @@ def shards(replay: Path) -> list[Path]:
 def test_what_a_killed_writer_left_is_sealed(tmp_path: Path) -> None:
     replay = killed(tmp_path / "r")
     (replay / ".0123abcd-e0-000004.h5.tmp").write_text("half")
-    assert ls([replay]).files[0].state == "live"
+    (listed,) = ls([replay]).files
+    assert (listed.state, listed.abandoned) == ("live", True)
+    assert "  abandoned  " in ls([replay]).summary()
     assert "1 live shard, 1 open episode" in info([replay]).summary()
     assert [path.name[-3:] for path in verify_replays([replay], deep=False).found.abandoned] == [".h5", "tmp"]
     assert "its writer died" in verify_replays([replay], deep=False).summary()
@@ -128,6 +130,7 @@ def test_a_live_shard_is_looked_at_like_any_other(tmp_path: Path) -> None:
         assert f"2 live shards, 1 open episode, written by pid {os.getpid()} on " in told.summary()
         assert told.to_json()["abandoned"] == []
         assert [episode.end for episode in ls_episodes([tmp_path / "r"]).episodes] == ["terminated", "truncated", "running"]
+        assert not any(listed.abandoned for listed in ls([tmp_path / "r"]).files)
         assert [(listed.state, listed.rows, listed.episodes) for listed in ls([tmp_path / "r"]).files] == [("live", 7, 2), ("live", 5, 1)]
         found = verify_replays([tmp_path / "r"], deep=True).found
         assert (found.problems, found.live, found.rows, found.episodes) == ((), 2, 12, 3)
