@@ -10,10 +10,11 @@ from dreamctl.envs.discovery import build_suite, load_suite, resolve
 from dreamctl.envs.lanes import task_spec
 from dreamctl.envs.suite import make_env
 from dreamctl.replay.convert.kinds import Source, Target, chosen_kind
-from dreamctl.stages.replacing import SHARDS, check_folder, check_replay, replaced, ticking
+from dreamctl.stages.replacing import check_folder, check_replay, replaced, ticking
 
-# What a folder of each format holds; nothing else is replaced with it.
-ENTRIES = {"replay": SHARDS, "h5": (), "minari": ("data",), "npz": ("*.npz",)}
+# What a folder of a foreign format holds; one with something else is not replaced.
+ENTRIES = {"minari": ("data",), "npz": ("*.npz",)}
+SOURCE_OPTIONS = ("reward_dtype", "shift_actions")
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,7 @@ def convert(source: Path, out: Path, kinds: tuple[str, str | None], options: Map
     target = kinds[1] or ("h5" if out.suffix == ".h5" else "replay")
     writer = chosen_kind(Target, target, "--to", given)
     writer.check(out)
-    if target in ("replay", "h5"):
-        check_replay(out, session)
-    else:
-        check_folder(out, session, ENTRIES[target])
+    _check(out, target, session)
     notes: list[str] = []
 
     def note(message: str) -> None:
@@ -77,7 +75,11 @@ def convert(source: Path, out: Path, kinds: tuple[str, str | None], options: Map
     return Converted(out, kinds[0], target, recording.origin.spec.name, len(recording.lengths), steps, notes)
 
 
-SOURCE_OPTIONS = ("reward_dtype", "shift_actions")
+def _check(out: Path, target: str, session: Session) -> None:
+    if target in ("replay", "h5"):
+        check_replay(out, session)
+    else:
+        check_folder(out, session, ENTRIES[target])
 
 
 def _spec(env: str) -> TaskSpec:

@@ -10,11 +10,11 @@ Keys are image and the like, action, reward, is_first, is_last, is_terminal; of 
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 from gymnasium import Space
@@ -78,34 +78,66 @@ class DreamerV3Npz:
         Raises:
             InputError: a file is missing, damaged, or does not fit the others or the task.
         """
-        files = npz_files(path)
-        chunks = all(CHUNK.fullmatch(file.name) for file in files)
-        archives = Archives({file: int(file.stem.split("-")[3]) for file in files} if chunks else None)
-        headers = archives.alike(files, ignoring=("stepid", "consec", "priority"))
-        lacking = sorted({"action", "reward"} - headers.keys())
-        found = _in_chunks(files, archives, note) if chunks else [_whole(file, archives) for file in files]
-        if lacking or not found:
-            raise InputError(f"{path}: holds no {lacking[0] if lacking else 'episode of two rows or more'}; name the folder of the replay")
-        left = sorted(name for name in headers if NO_OBSERVATION.fullmatch(name) and name not in ("action", "reward", *FLAGS))
-        if left:
-            note(f"{path}: keys {', '.join(left)} are left out")
-        one_hot = _is_one_hot(files, archives, headers["action"])
-        observed = {name: name for name in headers if not NO_OBSERVATION.fullmatch(name)}
-        if spec is None:
-            action = gym_spaces.Discrete(headers["action"].shape[0]) if one_hot else seen_actions(files, archives, {"": "action"})
-            spec = inferred_spec(path, {name: headers[name] for name in observed}, action, note)
-        keys = matched(supported(spec, str(path)), observed, path) | {"reward": "reward", "action": "action"}
-        fields = stored_fields(spec, {column: headers[key].dtype for column, key in keys.items()}, self.reward_dtype)
-        shift = not chunks if self.shift_actions is None else self.shift_actions
+        folder = _Folder.of(path)
+        found = folder.episodes(note)
+        one_hot = _is_one_hot(folder.files, folder.archives, folder.headers["action"])
+        spec = supported(spec or folder.inferred(one_hot, note), str(path))
+        keys = matched(spec, folder.observed, path) | {"reward": "reward", "action": "action"}
+        fields = stored_fields(spec, {column: folder.headers[key].dtype for column, key in keys.items()}, self.reward_dtype)
+        shift = not folder.chunks if self.shift_actions is None else self.shift_actions
         choices = spec.action if one_hot else None
 
         def read(number: int, name: str) -> Array:
-            pieces = [archives.array(path, keys[name])[first : first + rows] for path, first, rows in found[number].pieces]
+            pieces = [folder.archives.array(path, keys[name])[first : first + rows] for path, first, rows in found[number].pieces]
             column = np.concatenate(pieces)
             return _acted(column, shift, choices) if name == "action" else column
 
         origin = Origin(spec, policy={"kind": self.kind})
         yield by_episode(origin, fields, _table(found), read, lambda number: str(found[number].pieces[0].path))
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """The files of one replay, all with the same keys."""
+
+    path: Path
+    files: Sequence[Path]
+    chunks: bool
+    archives: Archives
+    headers: Mapping[str, Header]
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """The files of a folder; those of the other sort than the first are not expected."""
+        files = npz_files(path)
+        chunks = all(CHUNK.fullmatch(file.name) for file in files)
+        archives = Archives({file: int(file.stem.split("-")[3]) for file in files} if chunks else None)
+        headers = archives.alike(files, ignoring=("stepid", "consec", "priority"))
+        lacking = sorted({"action", "reward"} - headers.keys())
+        if lacking:
+            raise InputError(f"{path}: holds no {lacking[0]}; name the folder of the replay")
+        return cls(path, files, chunks, archives, headers)
+
+    @property
+    def observed(self) -> dict[str, str]:
+        """Observation -> key."""
+        return {name: name for name in self.headers if not NO_OBSERVATION.fullmatch(name)}
+
+    def episodes(self, note: Note) -> list[Found]:
+        """Where the episodes lie; what is left out is told."""
+        left = sorted(self.headers.keys() - self.observed.keys() - {"action", "reward", *FLAGS})
+        if left:
+            note(f"{self.path}: keys {', '.join(left)} are left out")
+        found = _in_chunks(self.files, self.archives, note) if self.chunks else [_whole(file, self.archives) for file in self.files]
+        if not found:
+            raise InputError(f"{self.path}: holds no episode of two rows or more; name the folder of the replay")
+        return found
+
+    def inferred(self, one_hot: bool, note: Note) -> TaskSpec:
+        """The task, of which only arrays are known."""
+        width = self.headers["action"].shape
+        action = gym_spaces.Discrete(width[0]) if one_hot else seen_actions(self.files, self.archives, {"": "action"})
+        return inferred_spec(self.path, {name: self.headers[name] for name in self.observed}, action, note)
 
 
 def _in_chunks(files: Sequence[Path], archives: Archives, note: Note) -> list[Found]:
