@@ -119,8 +119,9 @@ class LiveShard:
             self._write(row)
             if row.is_last:
                 self._end(self.rows, row.terminated, row.truncated)
+            # Counted here after it is counted in the file: what `sync` calls durable must be committed.
+            self._commit(self.rows + 1)
             self.rows += 1
-            self._commit()
         except OSError as error:
             raise unwritable(self.path, error) from error
 
@@ -183,9 +184,9 @@ class LiveShard:
             self._table[name].put(self._episodes, value)
         self._episodes, self._inside = self._episodes + 1, False
 
-    def _commit(self) -> None:
+    def _commit(self, rows: int) -> None:
         """32 bytes within one page, in one piece."""
-        self._counters.put_bytes(0, _COMMIT.pack(self.rows, self._episodes, self._durable, LIVE))
+        self._counters.put_bytes(0, _COMMIT.pack(rows, self._episodes, self._durable, LIVE))
 
 
 # macOS knows the larger one only.

@@ -16,9 +16,11 @@ import pytest
 from dreamctl.core.experience import Row
 from dreamctl.core.locks import try_lock
 from dreamctl.replay.header import read_header
+from dreamctl.replay.live import NO_EPISODE, LiveShard
+from dreamctl.replay.origin import Origin
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.writer import ReplayWriter
-from tests.replay.live_rows import FIELDS, live_shard
+from tests.replay.live_rows import FIELDS, STREAM, live_shard
 from tests.replay.rows import SPEC, episode_rows, stream_rows
 
 
@@ -154,6 +156,26 @@ def test_rows_are_durable_only_after_the_disk_was_asked(tmp_path: Path, monkeypa
     shard = live_shard(tmp_path, episode_rows(0, 5), durable=3)
     assert asked == [[3, 0, 0, 0], [3, 0, 3, 0]]
     assert counted(shard.path) == [5, 1, 3, 0]
+
+
+def test_what_is_durable_was_committed_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other thread may sync between any two writes of a row."""
+    shard = LiveShard(tmp_path / "shard.h5", Origin(SPEC).attributes(FIELDS, stream=STREAM, seq=0, first_row=0), FIELDS, (9, 9), NO_EPISODE)
+    real, seen = os.pwrite, []
+
+    def pwrite(descriptor: int, data: bytes, offset: int) -> int:
+        if not seen or seen[-1] is not None:
+            seen.append(None)
+            shard.sync()
+            seen[-1] = counted(shard.path)
+        return real(descriptor, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    for row in episode_rows(0, 5):
+        shard.append(row)
+    shard.close()
+    assert all(durable <= rows for rows, _, durable, _ in seen)
+    assert seen[-1][2] == 4
 
 
 def slow(descriptor: int, data: bytes, offset: int, real: object = os.pwrite) -> int:
