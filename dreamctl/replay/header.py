@@ -22,7 +22,7 @@ State = Literal["live", "sealed"]
 MEND = "copy or collect it again, or leave it out"
 SMALLEST = 2048  # bytes of a file
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-LONGEST_TEXT = 4 << 20  # bytes of an attribute: its JSON takes many times as much in memory
+LONGEST_TEXT = 2 << 20  # bytes of an attribute: its JSON takes many times as much in memory
 STREAM = re.compile(r"[0-9A-Za-z_-]{1,80}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
