@@ -96,6 +96,8 @@ def remove_shards(folder: Path, shards: Sequence[ShardAge]) -> None:
     gone = Gone.of(folder)
     for shard in shards:
         gone.more(shard.path, shard.rows, shard.steps)
+    if shards:
+        gone.settle()
 
 
 def _chosen(sources: Sequence[Path]) -> dict[str, tuple[Path, Header]]:

@@ -188,6 +188,15 @@ def test_the_oldest_whole_shards_go_and_what_is_left_is_a_replay(replay: Path) -
     assert Gone.of(replay).env_steps == before - after
 
 
+def test_a_shard_that_comes_later_under_the_name_of_one_that_went_stays(replay: Path) -> None:
+    gone, _ = oldest(replay, 1)
+    kept = gone[-1].path.read_bytes()
+    remove_shards(replay, gone)
+    gone[-1].path.write_bytes(kept)
+    remove_shards(replay, [])
+    assert gone[-1].path.exists()
+
+
 def test_enough_steps_left_means_nothing_goes(replay: Path) -> None:
     steps = open_replay([replay]).env_steps
     assert oldest(replay, steps)[0] == []
