@@ -15,9 +15,9 @@ from dreamctl.core.spaces import spec_difference
 from dreamctl.replay.facts import read_facts
 from dreamctl.replay.folder import shard_files
 from dreamctl.replay.format import schema_difference
-from dreamctl.replay.header import Header, opened, read_header
+from dreamctl.replay.header import Header, read_header
 from dreamctl.replay.retention import Gone
-from dreamctl.replay.shard import read_columns
+from dreamctl.replay.shard import read_shard
 
 NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES)
 
@@ -142,11 +142,9 @@ def _link(path: Path, target: Path) -> bool:
 
 
 def _age(path: Path) -> ShardAge:
-    header, created = read_header(path), read_facts(path).created
-    with opened(path) as file:
-        rows = int(file["/commit"][0])
-    steps = rows - int(read_columns(path, ["is_first"], 0, rows)["is_first"].sum())
-    return ShardAge(path, header.stream, header.seq, created, rows, steps, path.stat().st_size, header.state != "sealed")
+    shard, created = read_shard(path), read_facts(path).created
+    steps = shard.rows - int(shard.steps["is_first"].sum())
+    return ShardAge(path, shard.header.stream, shard.header.seq, created, shard.rows, steps, path.stat().st_size, shard.state != "sealed")
 
 
 def _by_age(ages: Sequence[ShardAge]) -> Iterator[ShardAge]:
