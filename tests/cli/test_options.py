@@ -6,6 +6,8 @@ from dreamctl.cli.options import one_way
 from dreamctl.core.config import build, preset_names, to_plain
 from dreamctl.core.errors import UsageError
 from dreamctl.core.layers import load_config
+from dreamctl.replay import follow
+from dreamctl.replay.reader import Replay
 from dreamctl.stages.experiment import SECTIONS, Experiment, resolve
 from tests.cli.conftest import TINY
 
@@ -45,6 +47,18 @@ def test_shorthands_are_the_keys_they_name(dreamctl, story, tmp_path):
     assert dreamctl(f"ckpt show {tmp_path}/wm.ckpt --json").json["config"]["train_wm"]["updates"] == 3
     ran = dreamctl(f"eval {story.agent} {story.config} --episodes 3 --action mode --json")
     assert ran.json["episodes"] == 3
+
+
+@pytest.mark.parametrize("command", ["train-wm {story.replay}", "train-ac {story.world_model} {story.replay}"])
+def test_follow_looks_for_what_is_added_meanwhile(command, dreamctl, story, tmp_path, monkeypatch):
+    looks = []
+    monkeypatch.setattr(follow, "BATCHES", 1)
+    monkeypatch.setattr(Replay, "refresh", lambda _: bool(looks.append(len(looks))))
+    line = f"{command.format(story=story)} {story.config} --updates 3"
+    assert dreamctl(f"{line} -o {tmp_path}/one.ckpt").code == 0
+    assert looks == []
+    assert dreamctl(f"{line} -o {tmp_path}/two.ckpt --follow").code == 0
+    assert looks == [0, 1]
 
 
 def test_collect_by_episodes(dreamctl, tmp_path):
