@@ -1,5 +1,6 @@
 """Every file of the corpus is refused at once, in one line, in little memory; no damage takes the process with it."""
 
+import os
 import subprocess
 import sys
 import time
@@ -58,6 +59,14 @@ def test_it_is_refused_at_once_in_one_line(good: dict[bool, Path], tmp_path: Pat
     assert CASES[name].told in ran.stderr
     assert ran.stderr.endswith("\n")
     assert ran.stderr[:-1].isprintable()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_refused(good: dict[bool, Path], tmp_path: Path) -> None:
+    path = made(Case(lambda path: path.chmod(0), None), good, tmp_path)
+    ran = run_command(["data", "info", str(path)])
+    assert (ran.code, ran.stdout) == (3, "")
+    assert "cannot read (Permission denied)" in ran.stderr
 
 
 @pytest.mark.parametrize("name", ODD)
