@@ -10,10 +10,13 @@ from dreamctl.replay.sampler import ReplayConfig, WindowSampler
 from dreamctl.replay.stream import Stream
 
 BATCHES, SECONDS = 200, 2.0
+SHARE = 0.1  # of the time at most goes into looking: with very many episodes a look takes long
 
 
 class Following:
     """Looks for new rows every 200 batches or 2 seconds, whichever comes first; what is drawn depends on when they come.
+
+    Where a look takes long they are rarer.
 
     Args:
         replay: where from.
@@ -28,7 +31,7 @@ class Following:
     ) -> None:
         self._replay, self._seed, self._share, self._clock = replay, seed, share, clock
         self._sampler = WindowSampler(replay.split(share)[0], config, seed)
-        self._batches, self._looked = 0, clock()
+        self._batches, self._looked, self._took = 0, clock(), 0.0
 
     @property
     def streams(self) -> tuple[Stream, ...]:
@@ -52,9 +55,10 @@ class Following:
     def sample(self, k: int) -> Windows:
         """Batch number k of what is there, as the sampler draws it."""
         now = self._clock()
-        if self._batches >= BATCHES or now - self._looked >= SECONDS:
+        since = now - self._looked
+        if (self._batches >= BATCHES or since >= SECONDS) and since * SHARE >= self._took:
             self._look()
-            self._batches, self._looked = 0, now
+            self._batches, self._looked, self._took = 0, now, self._clock() - now
         self._batches += 1
         return self._sampler.sample(k)
 

@@ -55,6 +55,22 @@ def test_it_looks_every_so_many_batches_and_every_so_many_seconds(folder: Path, 
     assert looks == [False] * 3
 
 
+def test_a_look_that_takes_long_is_not_taken_so_often(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, looks = Clock(), []
+
+    def slow(_: Replay) -> bool:
+        looks.append(clock.now)
+        clock.now += 3.0
+        return False
+
+    monkeypatch.setattr(Replay, "refresh", slow)
+    following = Following(open_replay([folder]), CONFIG, 0, clock=clock)
+    for k in range(120):
+        clock.now += 1.0
+        following.sample(k)
+    assert looks == [2.0, 32.0, 62.0, 92.0]
+
+
 def test_what_others_add_is_drawn_and_until_then_the_draws_are_the_samplers(folder: Path) -> None:
     clock = Clock()
     following = Following(open_replay([folder]), CONFIG, 3, clock=clock)
