@@ -144,7 +144,7 @@ for trial in range(trials):
         assert str(error).isprintable(), error
         outcome = "refused"
     if outcome == "changed" and verify([path], deep=True).problems:
-        outcome = "found by verify"
+        outcome = "found"
     found[outcome] = found.get(outcome, 0) + 1
     if outcome == "changed":
         print("changed", place, flush=True)
