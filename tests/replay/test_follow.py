@@ -65,7 +65,7 @@ def test_a_look_that_takes_long_is_not_taken_so_often(folder: Path, monkeypatch:
 
     monkeypatch.setattr(Replay, "refresh", slow)
     following = Following(open_replay([folder]), CONFIG, 0, clock=clock)
-    for k in range(120):
+    for k in range(100):
         clock.now += 1.0
         following.sample(k)
     assert looks == [2.0, 32.0, 62.0, 92.0]
