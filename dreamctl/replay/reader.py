@@ -1,18 +1,21 @@
 """Opens replays: folders and files, several together, validated and joined into streams; they may be looked at again as they grow."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from dreamctl.core.errors import InputError
-from dreamctl.core.experience import Array, Episode, Row, TaskSpec
+from dreamctl.core.experience import Episode, Row, TaskSpec
 from dreamctl.core.spaces import spec_difference
-from dreamctl.replay.format import FLAGS, Kind
+from dreamctl.replay.format import Kind
+from dreamctl.replay.holdout import hold_out
 from dreamctl.replay.join import Opened
+from dreamctl.replay.loading import load_episode, read_further
 from dreamctl.replay.place import FileRecord, Place
-from dreamctl.replay.shard import read_columns, read_shard
+from dreamctl.replay.shard import read_shard
 from dreamctl.replay.sources import Sources
 from dreamctl.replay.stream import EpisodeInfo, Stream
 from dreamctl.replay.summary import KeySummary, ReplaySummary, summarise
@@ -166,25 +169,33 @@ class Replay:
         for lane, stream in self._lanes.items():
             stream.name, stream.place = f"{collector}-e{lane}", place
 
-    def load(self, info: EpisodeInfo, extra: Sequence[str] = (), truth: bool = False) -> Episode:
-        """One episode, its segments joined; `extra` names the further columns to read from disk.
+    def load(self, info: EpisodeInfo, extra: Sequence[str] = (), truth: bool = False, *, rows: tuple[int, int] | None = None) -> Episode:
+        """One episode, its segments joined.
+
+        Args:
+            info: which.
+            extra: names of further columns to read from disk.
+            truth: whether to read what really happened beside a dream.
+            rows: the first row wanted and the one behind the last; all by default.
 
         Raises:
             InputError: a file has no such column, or cannot be read.
         """
-        stream = self._streams[info.stream]
-        columns = {name: np.array(stream.column(name, info.start, info.length)) for name in (*stream.columns, *stream.big)}
-        facts = self._truth(info) if truth else {}
-        valid = facts.pop("truth_valid", None)
-        return Episode(
-            observation={name.removeprefix("observation/"): c for name, c in columns.items() if name.startswith("observation/")},
-            action=columns["action"],
-            reward=np.asarray(columns["reward"], np.float32),
-            **{flag: np.asarray(columns[flag], bool) for flag in FLAGS},  # type: ignore[arg-type]
-            extra=self._read(info, "extra", extra),
-            truth=facts,
-            truth_valid=None if valid is None else np.asarray(valid, bool),
-            **{name: getattr(info, name) for name in ("seed", "id", "complete", "context", "source_shard", "source_row")},
+        first, last = rows or (0, info.length)
+        episode = load_episode(self._streams[info.stream], info, first, last)
+        wanted = [f"extra/{name}" for name in extra]
+        shared = {column.name for column in self.extras}
+        for column in wanted:
+            if column not in shared or not info.spans:
+                name = column.removeprefix("extra/")
+                raise InputError(f"{self.name}: has no /steps/{column} for every row; collect with it, or leave {name!r} out")
+        truths = sorted(name for name in shared if name.startswith("truth/")) if truth else []
+        found = read_further(info, [*wanted, *truths, *(["truth_valid"] if truths else [])], first, last)
+        return replace(
+            episode,
+            extra={column.removeprefix("extra/"): found[column] for column in wanted},
+            truth={column.removeprefix("truth/"): found[column] for column in truths},
+            truth_valid=np.asarray(found["truth_valid"], bool) if truths else None,
         )
 
     def locate(self, info: EpisodeInfo, row: int) -> tuple[int, int]:
@@ -209,16 +220,8 @@ class Replay:
         """
         if share <= 0:
             return self, self._view([])
-        kept: list[Stream] = []
-        held: list[tuple[Stream, EpisodeInfo]] = []
-        for stream in self._streams:
-            pieces = [(stream, info) for info in stream.episodes(0) if info.length > 1]
-            held += [piece for piece in pieces if held_out(piece[1].key, share)]
-            rest = [piece for piece in pieces if not held_out(piece[1].key, share)]
-            kept += [Stream.gathered(stream.name, len(kept), rest, self.spec)] if rest else []
-        if not kept:
-            return self, self._view([])
-        return self._view(kept), self._view([Stream.gathered("holdout", 0, held, self.spec)] if held else [])
+        kept, held = hold_out(self._streams, share, self.spec)
+        return (self._view(kept), self._view(held)) if kept else (self, self._view([]))
 
     def _view(self, streams: Sequence[Stream]) -> "Replay":
         return Replay(self.spec, streams, self._places, self._sources)
@@ -230,21 +233,6 @@ class Replay:
             self._lanes[lane] = Stream.empty(f"{collector}-e{lane}", self.spec, place)
             self._streams.append(self._lanes[lane])
         return self._lanes[lane]
-
-    def _truth(self, info: EpisodeInfo) -> dict[str, Array]:
-        """What really happened beside a dream, and where that is known; nothing where there is no truth."""
-        names = [extra.name.removeprefix("truth/") for extra in self.extras if extra.name.startswith("truth/")]
-        valid = self._read(info, "", ["truth_valid"]) if names else {}
-        return {**self._read(info, "truth", names), **valid}
-
-    def _read(self, info: EpisodeInfo, group: str, names: Sequence[str]) -> dict[str, Array]:
-        known = {extra.name for extra in self.extras} | {"truth_valid"}
-        wanted = {f"{group}/{name}".lstrip("/"): name for name in names}
-        for column, name in wanted.items():
-            if column not in known or not info.spans:
-                raise InputError(f"{self.name}: has no /steps/{column} for every row; collect with it, or leave {name!r} out")
-        pieces: list[Mapping[str, Array]] = [read_columns(*_asked(span, list(wanted))) for span in info.spans] if wanted else []
-        return {name: np.concatenate([piece[column] for piece in pieces]) for column, name in wanted.items()}
 
 
 def open_replay(paths: Sequence[Path], pinned: Sequence[FileRecord] | None = None) -> Replay:
@@ -276,11 +264,6 @@ def open_replay(paths: Sequence[Path], pinned: Sequence[FileRecord] | None = Non
     return Replay(spec, streams, places, sources)
 
 
-def held_out(key: str, share: float) -> bool:
-    """Whether an episode belongs to the held-out share: a property of its key alone."""
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) < share * 2**64
-
-
 def _check_together(found: Sequence[Opened], spec: TaskSpec, where: str) -> None:
     for opened in found:
         difference = spec_difference(opened.shard.header.spec, spec)
@@ -294,8 +277,3 @@ def _check_once(paths: Sequence[Path]) -> None:
         if path.resolve() in seen:
             raise InputError(f"{path}: is given twice; name it once")
         seen.add(path.resolve())
-
-
-def _asked(span: tuple[Path, int, int], columns: list[str]) -> tuple[Path, list[str], int, int]:
-    path, first, rows = span
-    return path, columns, first, rows

@@ -13,8 +13,9 @@ from dreamctl.core.experience import Array
 from dreamctl.replay.facts import alike, read_facts
 from dreamctl.replay.format import Field, schema_difference
 from dreamctl.replay.header import Header, opened, read_header, text_attribute
+from dreamctl.replay.holdout import held_out
 from dreamctl.replay.origin import Origin
-from dreamctl.replay.reader import Replay, held_out
+from dreamctl.replay.reader import Replay
 from dreamctl.replay.recording import Recording
 from dreamctl.replay.shard import read_columns
 from dreamctl.replay.stream import EpisodeInfo, Span

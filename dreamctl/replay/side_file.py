@@ -86,7 +86,8 @@ class SideFiles:
         if group.attrs["first_row"] != stream.first_row or group.attrs["check"] != _check(stream, int(group.attrs["rows"])):
             return None
         rows = min(len(stream), len(group["updates"]))
-        column = Column(*(np.asarray(group[name][:rows]) for name in ("h", "z", "updates")))
+        found = [np.asarray(group[name][:rows]) for name in ("h", "z", "updates")]
+        column = Column(found[0], found[1], found[2], stream.first_row)
         if not (len(column.h) == len(column.z) == rows and np.isfinite(column.h).all() and np.isfinite(column.z).all()):
             raise ValueError("it is damaged")
         column.updates[column.updates > updates] = NEVER

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dreamctl.core.codec import ActionCodec
 from dreamctl.core.experience import Array, Row, TaskSpec
-from dreamctl.replay.columns import Column, Part
+from dreamctl.replay.columns import Column
 from dreamctl.replay.format import parted, step_fields
 
 
@@ -62,6 +62,15 @@ class EpisodeInfo:
         return "terminated" if self.terminated else "truncated" if self.truncated else "cut"
 
 
+class Origin(NamedTuple):
+    """Where rows were taken from: first row here, stream, first row there, number of rows."""
+
+    start: int
+    stream: "Stream"
+    first: int
+    rows: int
+
+
 class Begun(NamedTuple):
     """Where an episode that was appended in memory begins: its row, its number in the stream, its seed."""
 
@@ -94,6 +103,7 @@ class Stream:
         big: the big columns by name, as long as `rows`.
         place: the folder or file that was named and that its rows lie in, None where they are in memory only.
         first_row: rows of this stream before these, whose shards are gone.
+        origins: where its rows were taken from, in their order, if it is made of rows of other streams.
     """
 
     def __init__(
@@ -105,10 +115,11 @@ class Stream:
         big: Mapping[str, Column] | None = None,
         place: Path | None = None,
         first_row: int = 0,
+        origins: Sequence[Origin] = (),
     ) -> None:
         self.name, self.place, self.first_row = name, place, first_row
         self.big: Mapping[str, Column] = big or {}
-        self._pieces: list[tuple[int, Stream, int, int]] = []
+        self._origins = origins
         self._buffer = rows
         self._length = len(rows)
         self._episodes: Callable[[], Sequence[EpisodeInfo]] = lambda: episodes
@@ -211,11 +222,12 @@ class Stream:
 
     def pieces(self, first: int, rows: int) -> Iterator[tuple["Stream", int, int]]:
         """Where rows first to first + rows were taken from: stream, first row there, number of rows; its own ones are its own."""
-        if not self._pieces:
+        if not self._origins:
             yield self, first, rows
+            return
         # A long replay has many episodes: only those that are asked for are looked at.
-        number = bisect_right(self._pieces, first, key=itemgetter(0)) - 1 if self._pieces else 0
-        for start, source, there, length in islice(self._pieces, number, None):
+        number = bisect_right(self._origins, first, key=itemgetter(0)) - 1
+        for start, source, there, length in islice(self._origins, number, None):
             low, high = max(first, start), min(first + rows, start + length)
             if low >= high:
                 break
@@ -227,23 +239,6 @@ class Stream:
         ends = [*(begun.row for begun in self._begun[1:]), len(self)]
         begun_here = zip(self._begun, ends if self._begun else [], strict=True)
         return found + [self._described(stream, begun, end) for begun, end in begun_here if begun.row < end]
-
-    @classmethod
-    def gathered(cls, name: str, index: int, pieces: "Sequence[tuple[Stream, EpisodeInfo]]", spec: TaskSpec) -> Self:
-        """A stream of its own made of whole episodes, one after another; big columns stay where they are."""
-        infos: list[EpisodeInfo] = []
-        rows = [np.empty(0, row_dtype(spec))]
-        origins: list[tuple[int, Stream, int, int]] = []
-        start = 0
-        for source, info in pieces:
-            rows.append(source.rows[info.start : info.start + info.length])
-            infos.append(replace(info, stream=index, start=start))
-            origins.append((start, source, info.start, info.length))
-            start += info.length
-        big = {name: Column(empty.dtype, empty.shape, _parts(name, origins)) for name, empty in big_columns(spec).items()}
-        gathered = cls(name, np.concatenate(rows), infos, big=big)
-        gathered._pieces = origins
-        return gathered
 
     def _described(self, stream: int, begun: Begun, end: int) -> EpisodeInfo:
         start, number, seed = begun
@@ -257,18 +252,6 @@ class Stream:
         larger = np.zeros(max(rows, 2 * self._length, 64), self._buffer.dtype)
         larger[: self._length] = self.rows
         self._buffer, self._fields = larger, _fields_of(larger)
-
-
-def _parts(name: str, origins: "Sequence[tuple[int, Stream, int, int]]") -> list[Part]:
-    """Where the rows of a gathered big column lie; episodes that follow one another are one part."""
-    parts: list[Part] = []
-    for _, source, first, rows in origins:
-        column = source.big[name]
-        if parts and parts[-1].source is column and parts[-1].first + parts[-1].rows == first:
-            parts[-1] = parts[-1]._replace(rows=parts[-1].rows + rows)
-        else:
-            parts.append(Part(column, first, rows))
-    return parts
 
 
 def _fields_of(rows: NDArray[np.void]) -> dict[str, Array]:

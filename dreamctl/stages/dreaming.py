@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from dreamctl.actor_critic.model import ActorCritic
@@ -93,7 +92,7 @@ def choose_starts(replay: Replay, config: ImagineConfig, kind: str, seed: int) -
     for place in noise.integers(0, places[-1], config.episodes):
         number = int(np.searchsorted(places, place, side="right"))
         row = int(place - (places[number - 1] if number else 0))
-        starts.append(Start(_cut(replay.load(fits[number]), row, row + wanted), replay.locate(fits[number], row)))
+        starts.append(Start(replay.load(fits[number], rows=(row, row + wanted)), replay.locate(fits[number], row)))
     return starts
 
 
@@ -209,19 +208,3 @@ def _length(alive: Tensor, context: int, config: ImagineConfig, noise: torch.Gen
 
 def _padded(column: Array, rows: int) -> Array:
     return np.concatenate([column, np.zeros((rows - len(column), *column.shape[1:]), column.dtype)])
-
-
-def _cut(episode: Episode, first: int, last: int) -> Episode:
-    """Rows first to last of an episode."""
-
-    def part(column: NDArray[np.generic]) -> Array:
-        return column[first:last]
-
-    return Episode(
-        observation={name: part(column) for name, column in episode.observation.items()},
-        action=part(episode.action),
-        reward=episode.reward[first:last],
-        is_first=episode.is_first[first:last],
-        terminated=episode.terminated[first:last],
-        truncated=episode.truncated[first:last],
-    )

@@ -26,7 +26,7 @@ from dreamctl.video.file import check_format, write_film
 from dreamctl.video.film import Film
 from dreamctl.video.panels import Panels
 from dreamctl.video.scene import Scene, View, ending, figures
-from dreamctl.video.views import Columns, Draw, knows_more, lone, shortened, side_by_side, view
+from dreamctl.video.views import Columns, Draw, knows_more, lone, side_by_side, view
 
 How = Literal["frames", "images", "drawn", "traces"]
 SHOWN = ("continue_prob", "value")  # the further columns whose numbers stand below a row
@@ -164,7 +164,7 @@ def scenes(replay: Replay, infos: Sequence[EpisodeInfo], source: Source, config:
         return replay.load(info, ("frame",)).extra["frame"]
 
     extra = [name for name in SHOWN if name in replay.extra_names]
-    episodes = [shortened(replay.load(info, extra, truth=True), config.max_steps + 1) for info in infos]
+    episodes = [replay.load(info, extra, truth=True, rows=(0, min(info.length, config.max_steps + 1))) for info in infos]
     beside = any(knows_more(episode) for episode in episodes)
     listing = []
     for place, (info, episode) in enumerate(zip(infos, episodes, strict=True), 1):

@@ -1,7 +1,6 @@
 """Episodes as views: pictures where rows can be drawn, otherwise traces, with the truth beside a dream where it is known."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,29 +46,6 @@ def known_truth(episode: Episode) -> tuple[Columns, NDArray[np.bool_]]:
         columns[name] = np.array(episode.truth.get(name, column))
         columns[name][observed] = column[observed]
     return columns, given | observed
-
-
-def shortened(episode: Episode, rows: int) -> Episode:
-    """The first rows of an episode."""
-    if len(episode) <= rows:
-        return episode
-
-    def first(columns: Columns) -> dict[str, Array]:
-        return {name: column[:rows] for name, column in columns.items()}
-
-    return replace(
-        episode,
-        observation=first(episode.observation),
-        action=episode.action[:rows],
-        reward=episode.reward[:rows],
-        is_first=episode.is_first[:rows],
-        terminated=episode.terminated[:rows],
-        truncated=episode.truncated[:rows],
-        extra=first(episode.extra),
-        truth=first(episode.truth),
-        truth_valid=None if episode.truth_valid is None else episode.truth_valid[:rows],
-        complete=False,
-    )
 
 
 def knows_more(episode: Episode) -> bool:

@@ -12,7 +12,8 @@ import pytest
 
 from dreamctl.core.errors import InputError
 from dreamctl.replay.edit import gather, oldest, remove_shards
-from dreamctl.replay.reader import held_out, open_replay
+from dreamctl.replay.holdout import held_out
+from dreamctl.replay.reader import open_replay
 from dreamctl.replay.recording import SHARD_BYTES, Recording, write_recording
 from dreamctl.replay.retention import Gone
 from dreamctl.replay.selection import Conditions, episode_columns, selected, split_by_share, whole_episodes

@@ -11,7 +11,8 @@ from gymnasium.spaces import Box
 
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Row
-from dreamctl.replay.reader import Replay, held_out, open_replay
+from dreamctl.replay.holdout import held_out
+from dreamctl.replay.reader import Replay, open_replay
 from dreamctl.replay.sampler import ReplayConfig, WindowSampler
 from dreamctl.replay.writer import write_episodes
 from tests.replay.rows import BOX_SPEC, SPEC, dream, episode_rows, stream_rows, write
@@ -208,6 +209,20 @@ def test_rows_added_to_an_opened_replay_are_streams_of_their_own(tmp_path: Path)
     assert replay.env_steps == 3 + 2999
     assert not replay.episodes()[-1].complete
     assert replay.load(replay.episodes()[-1]).seed == 107
+
+
+def test_some_rows_of_an_episode_are_those_of_the_whole(tmp_path: Path) -> None:
+    columns = {"value": np.arange(9.0), "frame": np.arange(9 * 300).reshape(9, 10, 30)}
+    rows = [*episode_rows(0, 5, extra=columns), *episode_rows(1, 9, extra=columns)]
+    replay = open_replay([write(tmp_path / "replay", rows, shard_rows=4)])
+    info = replay.episodes()[1]
+    whole = replay.load(info, ("value", "frame"))
+    for first, last in [(0, 9), (0, 3), (2, 8), (7, 9)]:
+        part = replay.load(info, ("value", "frame"), rows=(first, last))
+        assert (part.observation["observation"] == whole.observation["observation"][first:last]).all()
+        assert part.action.tolist() == whole.action[first:last].tolist()
+        assert (part.terminated.tolist(), part.complete) == (whole.terminated[first:last].tolist(), last == 9)
+        assert all((part.extra[name] == whole.extra[name][first:last]).all() for name in columns)
 
 
 def test_an_episode_names_the_file_and_row_where_a_dream_starts(tmp_path: Path) -> None:

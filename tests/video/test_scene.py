@@ -5,7 +5,7 @@ from dreamctl.video import ink
 from dreamctl.video.film import Film
 from dreamctl.video.panels import Panels
 from dreamctl.video.scene import Scene, ending, figures
-from dreamctl.video.views import known_truth, knows_more, shortened, vector_names, vectors, view
+from dreamctl.video.views import known_truth, knows_more, vector_names, vectors, view
 from tests.video.dreams import SPEC, episode, has, plain_picture
 
 
@@ -89,12 +89,6 @@ def test_only_truth_beyond_the_context_is_worth_a_panel() -> None:
     assert knows_more(episode(8, context=3, truth_rows=6))
     assert not knows_more(episode(8, context=3, truth_rows=3))
     assert not knows_more(episode(8, context=3))
-
-
-def test_a_shortened_episode_keeps_its_first_rows() -> None:
-    dream = shortened(episode(8, context=3, truth_rows=6), 5)
-    assert (len(dream), len(dream.truth_valid), dream.context, dream.complete) == (5, 5, 3, False)
-    assert ending(shortened(episode(8), 5)) == ""
 
 
 def test_dimensions_are_named_after_their_keys() -> None:
