@@ -70,6 +70,15 @@ class Gone:
         self._write()
         _remove(path)
 
+    def settle(self) -> None:
+        """The file that went last is gone: one of its name that comes later is another one, and stays.
+
+        Raises:
+            OutputError: that cannot be written.
+        """
+        self.last = ""
+        self._write()
+
     def begun(self, collector: str) -> None:
         """Another writer begins.
 
