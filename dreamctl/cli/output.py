@@ -93,7 +93,8 @@ def _print(text: str) -> bool:
         OutputError: stdout cannot be written to.
     """
     try:
-        print(text, flush=True)
+        # In one piece, also where Python does not buffer: whoever reads lines gets whole ones.
+        print(f"{text}\n", end="", flush=True)
     except OSError as error:
         # What is left in the buffer would fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

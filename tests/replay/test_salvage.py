@@ -82,6 +82,15 @@ def test_a_shard_that_is_gone_does_the_same(tmp_path: Path, target: Path) -> Non
     assert saved(target) == [(rows_of(0, 0, 6), True), (rows_of(1, 0, 2), False), (rows_of(2, 0, 4), True)]
 
 
+@pytest.mark.parametrize(("name", "value"), [("seq", 7), ("first_row", 9)])
+def test_a_shard_that_does_not_go_on_from_the_one_before_joins_no_episode(tmp_path: Path, target: Path, name: str, value: int) -> None:
+    source = write(tmp_path / "r", episode_rows(0, 6), shard_rows=4)
+    with h5py.File(shards(source)[1], "r+") as file:
+        file.attrs[name] = np.int64(value)
+    assert salvage([source], target) == Salvaged(1, 4, 2)
+    assert saved(target) == [(rows_of(0, 0, 4), False)]
+
+
 @pytest.mark.parametrize("dataset", ["/steps/reward", OBSERVATION])
 def test_a_number_that_is_not_finite_cuts_its_episode_in_front_of_it(tmp_path: Path, target: Path, dataset: str) -> None:
     source = write(tmp_path / "r", stream_rows([6, 9, 4]))

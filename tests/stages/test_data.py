@@ -14,6 +14,7 @@ from dreamctl.core.experience import TaskSpec
 from dreamctl.core.session import Session
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.sampler import ReplayConfig, WindowSampler
+from dreamctl.replay.selectors import Online
 from dreamctl.replay.writer import write_episodes
 from dreamctl.stages.data import info
 from dreamctl.stages.data_diff import diff
@@ -140,6 +141,10 @@ def test_a_batch_is_the_one_a_training_draws(replay: Path) -> None:
     assert found.columns["observation/observation"].shape == seen.shape == (3, 5, 3)
     assert found.columns["observation/observation"].figures.mean == pytest.approx(seen.mean())
     assert sample([replay], SMALL, batch=8, session=Session(seed=3)).begins != found.begins
+
+
+def test_what_is_there_is_not_new_to_an_online_queue(replay: Path) -> None:
+    assert sample([replay], replace(SMALL, selector=Online())).begins == sample([replay], SMALL).begins
 
 
 def test_a_batch_is_written_as_arrays(replay: Path, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from dreamctl.stages.data_tail import Listed, follow
 from tests.replay.rows import SPEC, episode_rows, stream_rows
 
 Looking = Callable[[], list[Listed]]
+Child = subprocess.Popen[str]
+Following = Callable[..., Child]
 
 
 @pytest.fixture
@@ -69,12 +71,24 @@ def test_nothing_new_is_nothing_told(writer: ReplayWriter) -> None:
     assert len(list(follow([writer.path], 10, lambda: next(looks), rows=False))) == 1
 
 
-def tail(path: Path, *options: str) -> "subprocess.Popen[str]":
-    line = [sys.executable, "-m", "dreamctl", "data", "tail", "-f", str(path), *options]
-    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+@pytest.fixture
+def tail() -> Iterator[Following]:
+    """Follow a replay in a process of its own."""
+    children: list[Child] = []
+
+    def begin(path: Path, *options: str) -> Child:
+        line = [sys.executable, "-m", "dreamctl", "data", "tail", "-f", str(path), *options]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        children.append(subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment))
+        return children[-1]
+
+    yield begin
+    for child in children:
+        child.kill()
+        child.wait()
 
 
-def test_a_process_follows_until_interrupted(writer: ReplayWriter) -> None:
+def test_a_process_follows_until_interrupted(writer: ReplayWriter, tail: Following) -> None:
     child = tail(writer.path, "--json")
     assert child.stdout is not None
     first = [json.loads(child.stdout.readline()) for _ in range(3)]
@@ -87,10 +101,11 @@ def test_a_process_follows_until_interrupted(writer: ReplayWriter) -> None:
     assert (child.returncode, stdout, stderr) == (130, "", '{"error": {"code": 130, "message": "interrupted"}}\n')
 
 
-def test_a_process_ends_when_its_reader_goes_away_although_nothing_comes(writer: ReplayWriter) -> None:
+def test_a_process_ends_when_its_reader_goes_away_although_nothing_comes(writer: ReplayWriter, tail: Following) -> None:
     child = tail(writer.path)
     assert child.stdout is not None
-    assert child.stdout.readline().startswith("episode ")
+    told = [child.stdout.readline() for _ in range(4)]
+    assert [told[0][:8], "running" in told[3]] == ["episode ", True]
     child.stdout.close()
     assert child.wait(30) == 0
     assert child.stderr is not None
