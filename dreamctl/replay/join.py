@@ -12,6 +12,7 @@ from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array
 from dreamctl.replay.columns import Source
 from dreamctl.replay.descriptors import OpenFile
+from dreamctl.replay.format import FLAGS
 from dreamctl.replay.header import Header
 from dreamctl.replay.shard import Shard
 from dreamctl.replay.sources import Sources
@@ -124,6 +125,9 @@ class Joined:
     def _put(self, piece: Piece, shard: Shard, known: int) -> None:
         """The rows of a shard, of which so many are in the stream already."""
         first, fresh = piece.header.first_row - self.stream.first_row, max(0, known - 1)
+        for name in ("reward", *FLAGS) if known else ():
+            if (self.stream.column(name, first, known) != shard.steps[name][:known]).any():
+                raise InputError(f"{shard.path}: holds other rows than were read from it before; start again")
         # The last row that is known may have ended a cut episode: now its action is seen.
         self.stream.store(first + fresh, {name: column[fresh:] for name, column in shard.steps.items()})
         for name, column in self.stream.big.items():

@@ -36,6 +36,7 @@ class Replay:
         self._streams = list(streams)
         self._places = tuple(places)
         self._sources = sources or Sources(spec)
+        self._whole = True
         self._lanes: dict[int, Stream] = {}
         self._adopted: dict[Path, tuple[Stream, int]] = {}
         self._writer: tuple[str, Path | None] = ("memory", None)
@@ -87,6 +88,7 @@ class Replay:
         Raises:
             InputError: a file is damaged, of another task, or has lost rows.
         """
+        assert self._whole, "look again at the whole replay, and split it anew"
         before = self.rows
         for place in self._places:
             found = place.changed()
@@ -224,7 +226,9 @@ class Replay:
         return (self._view(kept), self._view(held)) if kept else (self, self._view([]))
 
     def _view(self, streams: Sequence[Stream]) -> "Replay":
-        return Replay(self.spec, streams, self._places, self._sources)
+        view = Replay(self.spec, streams, self._places, self._sources)
+        view._whole = False
+        return view
 
     def lane(self, lane: int) -> Stream:
         """The stream that a lane's rows are added to."""

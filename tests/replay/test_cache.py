@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
@@ -49,6 +50,13 @@ def test_windows_are_right_with_a_cache_of_any_size(folder: Path, rows: int) -> 
     replay = open_replay([folder])
     replay.cache(rows * ROW_BYTES)
     assert wrong(replay) == []
+
+
+def test_several_threads_may_read_by_one_cache(folder: Path) -> None:
+    replay = open_replay([folder])
+    replay.cache(60 * ROW_BYTES)
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(lambda _: wrong(replay), range(4))) == [[]] * 4
 
 
 def test_with_room_enough_nothing_is_decoded_twice(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """A replay is read while others write to it: rows keep their places and values, and can be opened again as they were."""
 
+import gc
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -74,6 +76,10 @@ def test_rows_keep_their_places_and_values_when_their_shard_is_sealed(writer: Re
     assert content(replay, rows=32) == {name: value[: len(value) * 32 // 33] for name, value in before.items()}
     assert all_right(replay)
     assert content(still) == before, "who does not look again goes on with the file that it has"
+    del still
+    gc.collect()
+    held = [os.readlink(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd") if os.path.islink(f"/proc/self/fd/{number}")]
+    assert not [path for path in held if str(writer.path) in path and "deleted" in path], "a file that was replaced takes room on the disk"
     writer.close()
     assert replay.refresh() is False
     assert replay.live == ()
@@ -159,6 +165,15 @@ def test_a_shard_that_lost_rows_is_refused(writer: ReplayWriter) -> None:
     (path,) = replay.live
     overwrite(path, "/commit", 0, 12)
     with pytest.raises(InputError, match=r"holds 12 rows, 20 were read from it before; start again"):
+        replay.refresh()
+
+
+def test_a_shard_that_holds_other_rows_now_is_refused(tmp_path: Path) -> None:
+    folder = write(tmp_path / "replay", picture_rows([60]), spec=SPEC, shard_rows=40)
+    replay, path = open_replay([folder]), min(folder.glob("*.h5"))
+    other = write(tmp_path / "other", picture_rows([30, 30]), spec=SPEC, shard_rows=40)
+    min(other.glob("*.h5")).rename(path)
+    with pytest.raises(InputError, match=rf"{path}: holds other rows than were read from it before; start again"):
         replay.refresh()
 
 
