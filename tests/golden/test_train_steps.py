@@ -15,6 +15,7 @@ from dreamctl.core.tensors import Batch
 from dreamctl.nn.distributions import one_hot
 from dreamctl.nn.optim import LaProp
 from dreamctl.nn.scalars import SymexpTwoHot
+from dreamctl.replay.index import Behind, Places, WindowIndex
 from dreamctl.replay.latents import LatentStore
 from dreamctl.replay.reader import Replay
 from dreamctl.replay.sampler import ReplayConfig, WindowSampler
@@ -82,9 +83,9 @@ def build(data: Data) -> tuple[Learner, TaskSpec]:
 class InOrder:
     """Draws every window there is, in order."""
 
-    def choose(self, noise: np.random.Generator, starts: int, batch_size: int) -> np.ndarray:  # noqa: ARG002
-        assert starts == batch_size, "one window a stream"
-        return np.arange(starts)
+    def choose(self, _: np.random.Generator, windows: WindowIndex, batch_size: int, behind: Behind) -> tuple[Places, Behind]:
+        assert len(windows) == batch_size, "one window a stream"
+        return windows.places(np.arange(batch_size)), behind
 
 
 class GoldenTrainer(Trainer):
