@@ -99,6 +99,13 @@ def test_a_number_that_is_not_finite_cuts_its_episode_in_front_of_it(tmp_path: P
     assert saved(target) == [(rows_of(0, 0, 6), True), (rows_of(1, 0, 5), False), (rows_of(2, 0, 4), True)]
 
 
+def test_an_episode_is_never_joined_over_rows_that_are_lost(tmp_path: Path, target: Path) -> None:
+    source = write(tmp_path / "r", stream_rows([14, 3]), shard_rows=4)
+    overwrite(shards(source)[1], "/steps/reward", 2, np.nan)
+    assert salvage([source], target) == Salvaged(2, 6 + 3, 8)
+    assert saved(target) == [(rows_of(0, 0, 6), False), (rows_of(1, 0, 3), True)]
+
+
 def test_an_action_that_there_is_not_cuts_its_episode(tmp_path: Path, target: Path) -> None:
     source = write(tmp_path / "r", stream_rows([6, 9, 4]))
     overwrite(shards(source)[0], "/steps/action", 8, 77)

@@ -66,6 +66,15 @@ def test_what_a_killed_writer_left_is_sealed(tmp_path: Path) -> None:
     assert repaired(replay).done == []
 
 
+def test_a_folder_that_held_only_what_is_removed_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / ".0123abcd-e0-000000.h5.tmp").write_text("half")
+    found = repaired(tmp_path)
+    assert [it.rows for it in found.done] == [None]
+    assert (found.found.files, found.left) == (0, 0)
+    with pytest.raises(InputError, match="holds no shards"):
+        repaired(tmp_path)
+
+
 def test_a_shard_is_repaired_by_its_own_name(tmp_path: Path) -> None:
     (path,) = shards(killed(tmp_path / "r"))
     assert [it.rows for it in repaired(path).done] == [12]
