@@ -124,10 +124,11 @@ def text_attribute(file: h5py.File, name: str) -> str:
     kind = attribute.get_type()
     if not isinstance(kind, h5py.h5t.TypeStringID) or kind.is_variable_str() or attribute.shape != ():
         raise ValueError(f"attribute {name} is not a byte string of fixed length")
-    if kind.get_size() > LONGEST_TEXT:
-        raise ValueError(f"attribute {name} is of {kind.get_size()} bytes, more than {LONGEST_TEXT >> 20} MiB")
-    value = np.empty((), f"S{kind.get_size()}")
-    attribute.read(value)
+    size = kind.get_size()
+    if size > LONGEST_TEXT:
+        raise ValueError(f"attribute {name} is of {size} bytes, more than {LONGEST_TEXT >> 20} MiB")
+    value = np.empty((), f"S{size}")
+    attribute.read(value, kind)
     return bytes(value.item()).decode()
 
 

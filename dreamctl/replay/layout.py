@@ -2,6 +2,7 @@
 
 import functools
 import math
+import operator
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -139,7 +140,7 @@ def _form(dataset: h5py.h5d.DatasetID, field: Field) -> tuple[int, str | None]:
     if dataset.get_type() != _stored_type(field.dtype):
         return 0, f"is of dtype {_shown_type(dataset)}, the schema says {field.dtype}"
     space = dataset.get_space()
-    shape = space.get_simple_extent_dims() if space.get_simple_extent_type() == h5py.h5s.SIMPLE else ()
+    shape = space.get_simple_extent_dims() or ()
     if not shape or shape[1:] != field.shape:
         return 0, f"is of shape {shape}, the schema says (rows, {', '.join(map(str, field.shape))})"
     # The index of one that can grow may count chunks that are long gone, one by one.
@@ -207,17 +208,16 @@ def _chunked(
     dataset.chunk_iter(infos.append)
     if len(infos) != wanted:
         raise ValueError(f"has {len(infos)} chunks, wanted {wanted}")
-    infos.sort()
-    # One by one: a shard has many columns of one chunk, for which arrays would take longer.
-    for number, (place, mask, offset, stored) in enumerate(infos):
-        if place[0] != number * height:
-            raise ValueError("lacks a chunk and has another one twice")
-        if offset + stored > found.status.st_size:
-            raise ValueError("ends beyond the file")
-        if not _can_hold(filters, mask, stored, size):
-            raise ValueError(f"has a chunk of {stored} bytes, which cannot hold the {size} bytes of it")
-    offsets, sizes, masks = (np.array([info[column] for info in infos], np.int64) for column in (2, 3, 1))
-    return Chunked(shape, offsets, sizes, masks, filters)
+    places, masks, offsets, sizes = zip(*sorted(infos), strict=True) if infos else ((), (), (), ())
+    if [place[0] for place in places] != list(range(0, rows, height))[:wanted]:
+        raise ValueError("lacks a chunk and has another one twice")
+    if infos and max(map(operator.add, offsets, sizes)) > found.status.st_size:
+        raise ValueError("ends beyond the file")
+    for mask in set(masks):
+        alike = [stored for stored, own in zip(sizes, masks, strict=True) if own == mask]
+        if not (_can_hold(filters, mask, min(alike), size) and _can_hold(filters, mask, max(alike), size)):
+            raise ValueError(f"has a chunk of {min(alike)} to {max(alike)} bytes, which cannot hold the {size} bytes of it")
+    return Chunked(shape, np.array(offsets, np.int64), np.array(sizes, np.int64), np.array(masks, np.int64), filters)
 
 
 def _can_hold(filters: tuple[int, ...], mask: int, stored: int, size: int) -> bool:
