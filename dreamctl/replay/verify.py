@@ -33,6 +33,14 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class _Sound:
+    """A file without a fault, and how many bytes of it were decoded."""
+
+    shard: Shard
+    decoded: int
+
+
+@dataclass(frozen=True)
 class Verification:
     """What came of looking at every file.
 
@@ -63,27 +71,19 @@ def verify(paths: Sequence[Path], *, deep: bool) -> Verification:
     Raises:
         InputError: a path is not there, or is a folder without shards.
     """
-    sound: list[Shard] = []
+    looked = [[it for file in present(path) if (it := _look(file, deep)) is not None] for path in paths]
     problems: list[Problem] = []
-    files, decoded = 0, 0
-    for path in paths:
-        here: list[Shard] = []
-        for file in present(path):
-            files += 1
-            try:
-                shard = read_shard(file)
-                decoded += _decode(shard) if deep else 0
-            except InputError as error:
-                problems.append(Problem(file, _without_place(file, error)))
-            else:
-                here.append(shard)
-        problems += _joints(here, {problem.path for problem in problems})
-        sound += here
+    for here in looked:
+        problems += [it for it in here if isinstance(it, Problem)]
+        problems += _joints([it.shard for it in here if isinstance(it, _Sound)], {problem.path for problem in problems})
+    found = [it for here in looked for it in here]
+    sound = [it.shard for it in found if isinstance(it, _Sound)]
+    decoded = sum(it.decoded for it in found if isinstance(it, _Sound))
     rows = sum(shard.rows for shard in sound)
     episodes = sum(int((shard.episodes["segment"] == 0).sum()) for shard in sound)
     live = sum(shard.state == "live" for shard in sound)
     left = [file for path in paths if path.is_dir() for file in abandoned(path)]
-    return Verification(files, rows, episodes, live, decoded, tuple(problems), tuple(left))
+    return Verification(len(found), rows, episodes, live, decoded, tuple(problems), tuple(left))
 
 
 def present(path: Path) -> list[Path]:
@@ -93,9 +93,31 @@ def present(path: Path) -> list[Path]:
         InputError: nothing is there.
     """
     found = shard_files(path)
-    if not found[0].exists():
-        read_shard(found[0])  # says what is missing, as every reader does
+    if not path.exists():
+        read_shard(path)  # says what is missing, as every reader does
     return found
+
+
+def _look(file: Path, deep: bool) -> _Sound | Problem | None:
+    """What came of looking at one file; None where it was removed before that."""
+    while True:
+        inode = _inode(file)
+        try:
+            shard = read_shard(file)
+            return _Sound(shard, _decode(shard) if deep else 0)
+        except InputError as error:
+            if _inode(file) is None:
+                return None
+            # A live shard may have been sealed while it was looked at: then its name has another file by now.
+            if _inode(file) == inode:
+                return Problem(file, _without_place(file, error))
+
+
+def _inode(file: Path) -> int | None:
+    try:
+        return file.lstat().st_ino
+    except OSError:
+        return None
 
 
 def _decode(shard: Shard) -> int:

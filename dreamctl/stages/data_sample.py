@@ -106,10 +106,8 @@ def sample(
     sampler.go_on(None)
     windows = sampler.sample(batch)
     arrays = dict(_arrays(windows))
-    if out is not None and out.suffix == ".npz":
-        write_whole(out, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
-    elif out is not None:
-        _draw(out, replay, windows)
+    if out is not None:
+        _write(out, replay, windows, arrays)
     begins = [(replay.streams[s].name, replay.streams[s].first_row + r) for s, r in zip(*_begins(windows), strict=True)]
     columns = {name: SampledColumn(array.dtype.str, array.shape, _figures(array)) for name, array in arrays.items()}
     return SampleResult(replay.name, session.seed, batch, config.selector.kind, columns, begins, out)
@@ -119,6 +117,13 @@ def _check(out: Path, session: Session) -> None:
     if out.suffix not in SUFFIXES:
         raise UsageError(f"{out}: suffix {out.suffix!r} is not known, wanted {' or '.join(SUFFIXES)}")
     check_file(out, session, resume=False)
+
+
+def _write(out: Path, replay: Replay, windows: Windows, arrays: Mapping[str, Array]) -> None:
+    if out.suffix == ".npz":
+        write_whole(out, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
+    else:
+        _draw(out, replay, windows)
 
 
 def _arrays(windows: Windows) -> Iterator[tuple[str, Array]]:

@@ -1,5 +1,6 @@
 """Every damaged file is found and told of, whatever else is damaged; what is whole stays without a word."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from gymnasium.spaces import Box, Discrete
 
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import TaskSpec
+from dreamctl.replay import verify as verify_module
+from dreamctl.replay.shard import Shard
 from dreamctl.replay.verify import Verification, verify
 from dreamctl.replay.writer import write_episodes
 from tests.replay.rows import SPEC, dream, episode_rows, overwrite, stream_rows, write
@@ -130,3 +133,29 @@ def test_a_path_that_is_not_there_is_an_error_of_its_own(tmp_path: Path) -> None
         verify([tmp_path / "no"], deep=True)
     with pytest.raises(InputError, match="holds no shards"):
         verify([tmp_path / "empty"], deep=True)
+
+
+def test_a_file_that_is_replaced_or_removed_while_it_is_looked_at_is_no_problem(replay: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a collector does that seals a live shard, and `run` with a capacity that drops the oldest one."""
+    files = shards(replay)
+    replaced, decode = [files[5]], verify_module._decode
+
+    def disturbed(shard: Shard) -> int:
+        if shard.path == files[0]:
+            files[0].unlink()
+            raise InputError(f"{files[0]}: gone")
+        if shard.path in replaced:
+            replaced.clear()
+            shutil.copy(files[5], replay / "copy")
+            (replay / "copy").replace(files[5])
+            raise InputError(f"{files[5]}: is another file")
+        return decode(shard)
+
+    monkeypatch.setattr(verify_module, "_decode", disturbed)
+    found = verify([replay], deep=True)
+    assert (found.problems, found.files) == ((), 11)
+
+
+def test_a_link_that_leads_nowhere_is_a_problem(replay: Path) -> None:
+    (replay / "0000.h5").symlink_to("nowhere.h5")
+    assert [problem.path.name for problem in verify([replay], deep=False).problems] == ["0000.h5"]
