@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,7 +8,10 @@ import torch
 from dreamctl.core.errors import TrainingDiverged
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.sampler import ReplayConfig, WindowSampler
-from dreamctl.stages.training import Trainer, to_batch
+from dreamctl.stages.training import Trainer, fit_scaling, to_batch
+from dreamctl.world_model.scaling import Standardize, VectorScaler
+from tests.replay.pictures import SPEC, picture_rows
+from tests.replay.rows import write
 
 
 def test_a_batch_holds_one_hot_actions_and_none_where_nothing_led_here(replay: Path) -> None:
@@ -21,6 +25,14 @@ def test_a_batch_holds_one_hot_actions_and_none_where_nothing_led_here(replay: P
     np.testing.assert_array_equal(taken[:, 1:][~windows.is_first[:, 1:]], windows.action[:, :-1][~windows.is_first[:, 1:]])
     assert batch.observation["observation"].shape == (6, 30, 4)
     assert batch.reward.dtype == batch.observation["observation"].dtype == torch.float32
+
+
+def test_the_scaling_is_fitted_to_wide_vectors_too_which_are_read_from_disk(tmp_path: Path) -> None:
+    folder = write(tmp_path / "replay", picture_rows([50, 40]), spec=SPEC, shard_rows=40)
+    scaler = VectorScaler(Standardize(), {"wide": 100, "small": 2})
+    fit_scaling(SimpleNamespace(scaler=scaler), open_replay([folder]))  # type: ignore[arg-type]
+    assert scaler.scale("wide", torch.full((1, 100), 44.5)).abs().max() < 1e-6, "the mean of the numbers 0 to 89"
+    assert scaler.scale("small", torch.tensor([[0.0, 44.5]])).abs().max() < 1e-6
 
 
 def test_figures_are_means_since_the_last_call_and_must_be_finite() -> None:
