@@ -71,9 +71,7 @@ def values(path: Path, spec: TaskSpec, table: Mapping[str, Array], steps: Mappin
     if not len(steps["reward"]):
         return
     for name, column in steps.items():
-        # What else was recorded beside them may be anything.
-        if column.dtype.kind == "f" and not name.startswith(("extra/", "truth/")):
-            finite(path, name, column)
+        finite(path, name, column)
     last = np.zeros(len(steps["reward"]), bool)
     last[np.asarray(table["start"], np.int64) + np.asarray(table["length"], np.int64) - 1] = True
     action = ActionCodec(spec.action)
@@ -99,11 +97,14 @@ def _known(path: Path, name: str, leaf: LeafCodec, steps: Mapping[str, Array], z
 
 
 def finite(path: Path, name: str, column: Array, first: int = 0) -> None:
-    """Rows of a column of floats are finite; `first` is the row of the shard that they begin with.
+    """Rows of a column of the task are finite; `first` is the row of the shard that they begin with.
 
     Raises:
         InputError: names file, column and row of the first one that is not.
     """
+    # What else was recorded beside them may be anything.
+    if column.dtype.kind != "f" or name.startswith(("extra/", "truth/")):
+        return
     # One sum tells whether all is well; only then is it worth asking where it is not.
     with np.errstate(all="ignore"):
         if np.isfinite(column.sum(dtype=np.float64)):

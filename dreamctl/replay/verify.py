@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
 
-import numpy as np
-
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array
+from dreamctl.replay.check import finite
 from dreamctl.replay.chunks import read_rows
 from dreamctl.replay.columns import Chunked, Layout
 from dreamctl.replay.folder import shard_files
-from dreamctl.replay.format import Field
 from dreamctl.replay.header import first_line, opened
 from dreamctl.replay.join import check_joint
 from dreamctl.replay.layout import locate, look_at
@@ -133,7 +131,8 @@ def _decode(shard: Shard) -> int:
             rows, episodes, layouts = locate(found, shard.header.fields)
             for field in shard.header.fields:
                 for first, piece in _pieces(found.descriptor, layouts[field.path], episodes if field.per_episode else rows):
-                    _check_finite(shard.path, field, first, piece)
+                    if field.big:
+                        finite(shard.path, field.name, piece, first)
                     digest.update(piece.tobytes())
                     count += piece.nbytes
     except UNREADABLE as error:
@@ -149,15 +148,6 @@ def _pieces(descriptor: int, layout: Layout, rows: int) -> Iterator[tuple[int, A
     step = max(1, PIECE // max(1, layout.dtype.itemsize * math.prod(layout.shape)) // chunk) * chunk
     for first in range(0, rows, step):
         yield first, read_rows(descriptor, layout, first, min(step, rows - first))
-
-
-def _check_finite(path: Path, field: Field, first: int, piece: Array) -> None:
-    """Numbers that `read_shard` leaves on disk are seen here for the first time."""
-    if not field.big or piece.dtype.kind != "f":
-        return
-    bad = ~np.isfinite(piece.reshape(len(piece), -1)).all(-1)
-    if bad.any():
-        raise InputError(f"{path}: {field.path} row {first + int(bad.argmax())} is not finite; mend the environment and collect again")
 
 
 def _joints(shards: Sequence[Shard], broken: set[Path]) -> Iterator[Problem]:

@@ -10,7 +10,9 @@ from dreamctl.core.errors import InputError
 from dreamctl.replay.chunks import read_rows
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.shard import read_columns, read_shard
+from dreamctl.replay.verify import verify
 from tests.replay.hostile import LENGTHS, ROWS, live_shard, sealed_shard
+from tests.replay.rows import episode_rows, write
 
 OLD = Path(__file__).parent / "data" / "version-1.0.h5"
 
@@ -120,3 +122,13 @@ def test_rows_that_are_added_meanwhile_are_not_read(live: Path) -> None:
     commit(live, 0, before.rows + 1)
     with pytest.raises(InputError, match=f"/steps/reward row {before.rows} is nan"):
         read_shard(live)
+
+
+def test_what_was_recorded_beside_the_task_may_be_no_number(tmp_path: Path) -> None:
+    extra = {"log_prob": np.array([0, -np.inf, np.nan, 0], np.float32), "map": np.full((4, 100), np.nan, np.float32)}
+    folder = write(tmp_path / "replay", episode_rows(0, 4, extra=extra))
+    shard = read_shard(next(folder.glob("*.h5")))
+    assert (set(shard.steps) - {"extra/log_prob"}, set(shard.big)) == (set(open_replay([folder]).streams[0].columns), {"extra/map"})
+    found = open_replay([folder]).load(open_replay([folder]).episodes()[0], extra=["log_prob", "map"]).extra
+    assert all(np.array_equal(found[name], extra[name], equal_nan=True) for name in extra)
+    assert not verify([folder], deep=True).problems
