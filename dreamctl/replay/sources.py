@@ -1,6 +1,7 @@
 """Where the rows of a big column lie on disk: sources that read them from a shard, without HDF5."""
 
 import math
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -121,8 +122,6 @@ class ChunkedRows:
         self._kept = Kept(layout.rows)
         self._size = math.prod(chunked.shape) * layout.dtype.itemsize
         self._plain = chunked.filters == (DEFLATE,)
-        # Lists, because numbers are taken out of them one by one.
-        self._table = list(zip(chunked.offsets.tolist(), chunked.sizes.tolist(), chunked.masks.tolist(), strict=True))
 
     def read(self, first: int, out: Array) -> None:
         """Fill `out` (n, ...) with the rows from `first` on.
@@ -138,6 +137,12 @@ class ChunkedRows:
             taken = min(rows - at, height - inside)
             out[at : at + taken] = self.block(number)[inside : inside + taken]
             at += taken
+
+    @cached_property
+    def _table(self) -> list[tuple[int, int, int]]:
+        """Offset, size and mask of each chunk: a list, because they are taken one by one, and made late, because many are never read."""
+        chunked = self._chunked
+        return list(zip(chunked.offsets.tolist(), chunked.sizes.tolist(), chunked.masks.tolist(), strict=True))
 
     def block(self, number: int) -> Array:
         """The rows of a block (at most `block_rows`, ...), decoded.
