@@ -15,7 +15,7 @@ from dreamctl.core.experience import Array, Row, TaskSpec
 from dreamctl.replay.folder import shard_paths
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.sampler import ReplayConfig, WindowSampler
-from dreamctl.replay.shard import read_shard
+from dreamctl.replay.shards.shard import read_shard
 from dreamctl.replay.writer import ReplayWriter
 
 BATCH, LENGTH = 16, 64

@@ -9,8 +9,8 @@ from dreamctl.core.files import sync_folder, temporary_of, unwritable
 from dreamctl.core.locks import Lock, holder, try_lock
 from dreamctl.core.spaces import spec_difference, spec_from_json, spec_to_json
 from dreamctl.replay.format import Field, schema_difference
-from dreamctl.replay.header import Header, read_header
-from dreamctl.replay.origin import Origin
+from dreamctl.replay.shards.header import Header, read_header
+from dreamctl.replay.shards.origin import Origin
 
 
 def shard_paths(folder: Path) -> list[Path]:

@@ -11,12 +11,12 @@ from numpy.typing import DTypeLike, NDArray
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array, Windows
 from dreamctl.core.limits import Count, Weight, Within
-from dreamctl.replay.index import AcrossEpisodes, Behind, Places, WindowIndex, WindowKind, extents
-from dreamctl.replay.memory import aligned
 from dreamctl.replay.reader import Replay
-from dreamctl.replay.selectors import Selector, Uniform
-from dreamctl.replay.starts import Start, Zero, shift_actions
-from dreamctl.replay.stream import Stream
+from dreamctl.replay.streams.memory import aligned
+from dreamctl.replay.streams.stream import Stream
+from dreamctl.replay.windows.index import AcrossEpisodes, Behind, Places, WindowIndex, WindowKind, extents
+from dreamctl.replay.windows.selectors import Selector, Uniform
+from dreamctl.replay.windows.starts import Start, Zero, shift_actions
 
 Allocate = Callable[[tuple[int, ...], DTypeLike], Array]
 

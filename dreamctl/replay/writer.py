@@ -9,15 +9,15 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from dreamctl.core.experience import Array, Episode, Row, TaskSpec
-from dreamctl.replay.background import Background
 from dreamctl.replay.folder import check_appendable, claim_collector, open_folder, remove_parts, shard_paths, written_before
 from dreamctl.replay.format import Field, Kind, column_fields, episode_fields, step_fields, truth_fields
-from dreamctl.replay.lane import Lane, episode_table, step_columns
-from dreamctl.replay.live import LiveShard
-from dreamctl.replay.merge import drop_merged_parts, merge
-from dreamctl.replay.origin import Origin
-from dreamctl.replay.recovery import recover
-from dreamctl.replay.sealed import write_sealed
+from dreamctl.replay.shards.live import LiveShard
+from dreamctl.replay.shards.origin import Origin
+from dreamctl.replay.shards.sealed import write_sealed
+from dreamctl.replay.writing.background import Background
+from dreamctl.replay.writing.lane import Lane, episode_table, step_columns
+from dreamctl.replay.writing.merge import drop_merged_parts, merge
+from dreamctl.replay.writing.recovery import recover
 
 
 class Rotated(NamedTuple):

@@ -7,11 +7,11 @@ from pathlib import Path
 from dreamctl.core.checkpoint import Checkpoint
 from dreamctl.core.errors import InputError
 from dreamctl.core.session import Session
-from dreamctl.replay.follow import Following
-from dreamctl.replay.place import FileRecord
-from dreamctl.replay.prefetch import Prefetch
 from dreamctl.replay.reader import Replay, open_replay
 from dreamctl.replay.sampler import Batches, ReplayConfig, WindowSampler
+from dreamctl.replay.streams.place import FileRecord
+from dreamctl.replay.windows.follow import Following
+from dreamctl.replay.windows.prefetch import Prefetch
 from dreamctl.stages.compute import Compute
 from dreamctl.stages.resume import changed, check_inputs
 

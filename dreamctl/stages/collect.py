@@ -12,10 +12,10 @@ from dreamctl.core.session import Session
 from dreamctl.envs.driver import Driver, Environments, Frames, Policy, gym_spec
 from dreamctl.replay.folder import check_idle, places, shards_folder
 from dreamctl.replay.format import step_fields
-from dreamctl.replay.merge import drop_merged_parts
 from dreamctl.replay.reader import open_replay
-from dreamctl.replay.recovery import recover
 from dreamctl.replay.writer import ReplayWriter
+from dreamctl.replay.writing.merge import drop_merged_parts
+from dreamctl.replay.writing.recovery import recover
 from dreamctl.stages.environments import environments, take
 from dreamctl.stages.experiment import CollectConfig, Resolved
 from dreamctl.stages.output import check_output, remove_output

@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 from dreamctl.core.errors import UsageError
 from dreamctl.core.experience import Array
 from dreamctl.core.session import Session
-from dreamctl.replay.memory import aligned
+from dreamctl.replay.streams.memory import aligned
 from dreamctl.world_model.model import WorldModelConfig
 
 T = TypeVar("T")

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dreamctl.replay.compare import Comparison, compare
-from dreamctl.replay.stream import EpisodeInfo
+from dreamctl.replay.figures.compare import Comparison, compare
+from dreamctl.replay.streams.stream import EpisodeInfo
 from dreamctl.stages.listed import ListedEpisode
 from dreamctl.stages.tables import count, figure, indented, table
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from dreamctl.core.errors import InputError, OutputError, UsageError
 from dreamctl.core.locks import holder, lock_beside, sole_writer
 from dreamctl.core.session import Session
-from dreamctl.replay.edit import Gathered, ShardAge, gather, oldest, remove_shards
+from dreamctl.replay.editing.edit import Gathered, ShardAge, gather, oldest, remove_shards
+from dreamctl.replay.editing.recording import write_recording
+from dreamctl.replay.editing.selection import Conditions as Conditions
+from dreamctl.replay.editing.selection import selected, split_by_share, whole_episodes
 from dreamctl.replay.reader import Replay, open_replay
-from dreamctl.replay.recording import write_recording
-from dreamctl.replay.selection import Conditions as Conditions
-from dreamctl.replay.selection import selected, split_by_share, whole_episodes
-from dreamctl.replay.stream import EpisodeInfo
+from dreamctl.replay.streams.stream import EpisodeInfo
 from dreamctl.stages.replacing import check_replay, replaced, ticking
 
 

@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from dreamctl.core.errors import InputError
-from dreamctl.replay.facts import read_facts
+from dreamctl.replay.figures.verify import present
 from dreamctl.replay.reader import open_replay
-from dreamctl.replay.recovery import abandoned
-from dreamctl.replay.shard import read_shard
-from dreamctl.replay.verify import present
+from dreamctl.replay.shards.facts import read_facts
+from dreamctl.replay.shards.shard import read_shard
+from dreamctl.replay.writing.recovery import abandoned
 from dreamctl.stages.listed import ListedEpisode, episode_table, running
 from dreamctl.stages.tables import size, table
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from dreamctl.core.errors import InputError, UsageError
 from dreamctl.core.session import Session
+from dreamctl.replay.editing.salvage import Salvaged, salvage
+from dreamctl.replay.figures.verify import Verification, verify
 from dreamctl.replay.folder import parts_folder, shard_paths
-from dreamctl.replay.header import read_header
-from dreamctl.replay.recovery import Recovered, recover
-from dreamctl.replay.salvage import Salvaged, salvage
-from dreamctl.replay.verify import Verification, verify
+from dreamctl.replay.shards.header import read_header
+from dreamctl.replay.writing.recovery import Recovered, recover
 from dreamctl.stages.output import check_file
 from dreamctl.stages.tables import count
 

@@ -13,8 +13,8 @@ from dreamctl.core.experience import Array, Episode, Windows
 from dreamctl.core.files import write_whole
 from dreamctl.core.session import Session
 from dreamctl.core.spaces import is_image
+from dreamctl.replay.figures.moments import Figures, Moments
 from dreamctl.replay.format import parted
-from dreamctl.replay.moments import Figures, Moments
 from dreamctl.replay.reader import Replay, open_replay
 from dreamctl.replay.sampler import ReplayConfig, WindowSampler
 from dreamctl.stages.output import check_file

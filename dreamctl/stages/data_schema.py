@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dreamctl.replay.storage import Stored, stored_columns, total
-from dreamctl.replay.verify import present
+from dreamctl.replay.figures.verify import present
+from dreamctl.replay.shards.storage import Stored, stored_columns, total
 from dreamctl.stages.tables import count, size, table
 
 

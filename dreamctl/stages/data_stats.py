@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dreamctl.replay.moments import Figures
+from dreamctl.replay.figures.moments import Figures
+from dreamctl.replay.figures.stats import ReplayStats, Spread, replay_stats
 from dreamctl.replay.reader import open_replay
-from dreamctl.replay.stats import ReplayStats, Spread, replay_stats
 from dreamctl.stages.tables import bar, count, figure, indented, table
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from dreamctl.replay.facts import read_facts
 from dreamctl.replay.reader import Replay, open_replay
+from dreamctl.replay.shards.facts import read_facts
 from dreamctl.stages.listed import EPISODE_HEAD, EPISODE_RIGHT, ROW_HEAD, ROW_RIGHT, ListedEpisode, ListedRow, running
 from dreamctl.stages.tables import Columns
 

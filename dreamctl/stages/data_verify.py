@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dreamctl.replay.verify import Verification, verify
+from dreamctl.replay.figures.verify import Verification, verify
 from dreamctl.stages.tables import count, size
 
 

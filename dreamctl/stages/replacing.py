@@ -10,8 +10,8 @@ from dreamctl.core.errors import UsageError
 from dreamctl.core.files import sync_folder, unwritable
 from dreamctl.core.locks import sole_writer
 from dreamctl.core.session import Session
+from dreamctl.replay.editing.recording import Tick
 from dreamctl.replay.folder import check_idle, parts_folder
-from dreamctl.replay.recording import Tick
 from dreamctl.stages.output import check_file, check_output
 
 # What a replay folder holds: shards, the marks and unfinished files of their writers, latents stored for their rows, what has left it.

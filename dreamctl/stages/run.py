@@ -13,7 +13,7 @@ from dreamctl.core.locks import sole_writer
 from dreamctl.core.metrics import Metrics
 from dreamctl.core.session import Session
 from dreamctl.replay.reader import Replay
-from dreamctl.replay.retention import Retention
+from dreamctl.replay.writing.retention import Retention
 from dreamctl.stages.collect import new_writer, recover_rows
 from dreamctl.stages.compute import planned, set_up
 from dreamctl.stages.environments import environments

@@ -15,11 +15,11 @@ from dreamctl.core.session import Session
 from dreamctl.core.spaces import spec_to_json
 from dreamctl.core.tensors import Batch, LatentState
 from dreamctl.nn.distributions import full_precision
-from dreamctl.replay.latents import LatentStore
 from dreamctl.replay.reader import Replay
 from dreamctl.replay.sampler import Batches, ReplayConfig
-from dreamctl.replay.side_file import SideFiles
-from dreamctl.replay.starts import Latents
+from dreamctl.replay.windows.latents import LatentStore
+from dreamctl.replay.windows.side_file import SideFiles
+from dreamctl.replay.windows.starts import Latents
 from dreamctl.stages.compute import Compute
 from dreamctl.world_model.model import WorldModel, WorldModelConfig
 

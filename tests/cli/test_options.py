@@ -6,8 +6,8 @@ from dreamctl.cli.options import one_way
 from dreamctl.core.config import build, preset_names, to_plain
 from dreamctl.core.errors import UsageError
 from dreamctl.core.layers import load_config
-from dreamctl.replay import follow
 from dreamctl.replay.reader import Replay
+from dreamctl.replay.windows import follow
 from dreamctl.stages.experiment import SECTIONS, Experiment, resolve
 from tests.cli.conftest import TINY
 

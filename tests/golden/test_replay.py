@@ -11,7 +11,7 @@ from gymnasium.spaces import Box, Discrete
 from dreamctl.core.experience import Row, TaskSpec, Windows
 from dreamctl.replay.reader import Replay
 from dreamctl.replay.sampler import ReplayConfig, WindowSampler
-from dreamctl.replay.selectors import Online
+from dreamctl.replay.windows.selectors import Online
 from tests.conftest import Golden
 from tests.golden.names import check
 

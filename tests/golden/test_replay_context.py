@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dreamctl.core.experience import Windows
-from dreamctl.replay.starts import Latents, StoredLatents, go_on
+from dreamctl.replay.windows.starts import Latents, StoredLatents, go_on
 from tests.conftest import Golden
 from tests.golden.names import check
 

@@ -15,12 +15,12 @@ from dreamctl.core.tensors import Batch
 from dreamctl.nn.distributions import one_hot
 from dreamctl.nn.optim import LaProp
 from dreamctl.nn.scalars import SymexpTwoHot
-from dreamctl.replay.index import Behind, Places, WindowIndex
-from dreamctl.replay.latents import LatentStore
 from dreamctl.replay.reader import Replay
 from dreamctl.replay.sampler import ReplayConfig, WindowSampler
-from dreamctl.replay.side_file import SideFiles
-from dreamctl.replay.starts import StoredLatents
+from dreamctl.replay.windows.index import Behind, Places, WindowIndex
+from dreamctl.replay.windows.latents import LatentStore
+from dreamctl.replay.windows.side_file import SideFiles
+from dreamctl.replay.windows.starts import StoredLatents
 from dreamctl.stages.compute import Compute
 from dreamctl.stages.learner import Learner, Noise
 from dreamctl.stages.training import Trainer

@@ -10,8 +10,8 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from dreamctl.core.experience import Row, TaskSpec
-from dreamctl.replay.recovery import recover
 from dreamctl.replay.writer import ReplayWriter
+from dreamctl.replay.writing.recovery import recover
 
 LANES = 3
 SPEC = TaskSpec(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from dreamctl.core.experience import Row
 from dreamctl.replay.format import Field, episode_fields, step_fields
-from dreamctl.replay.live import NO_EPISODE, LiveShard, OpenEpisode
-from dreamctl.replay.origin import Origin
+from dreamctl.replay.shards.live import NO_EPISODE, LiveShard, OpenEpisode
+from dreamctl.replay.shards.origin import Origin
 from tests.replay.rows import SPEC
 
 FIELDS: list[Field] = [*step_fields(SPEC), *episode_fields("env")]

@@ -14,10 +14,10 @@ import pytest
 
 from dreamctl.core.errors import OutputError
 from dreamctl.core.experience import Row
-from dreamctl.replay import sealed
 from dreamctl.replay.reader import open_replay
-from dreamctl.replay.recovery import recover
+from dreamctl.replay.shards import sealed
 from dreamctl.replay.writer import ReplayWriter
+from dreamctl.replay.writing.recovery import recover
 from tests.replay import kill_writer
 from tests.replay.rows import SPEC, stream_rows, write
 
@@ -116,7 +116,7 @@ def test_a_disk_that_is_full_when_shards_are_sealed_leaves_them_live_until_the_n
 
 
 def test_a_disk_that_does_not_make_rows_durable_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dreamctl.replay.live._flush", full)
+    monkeypatch.setattr("dreamctl.replay.shards.live._flush", full)
     writer = ReplayWriter(tmp_path / "replay", SPEC, lanes=1, seed=0, sync_seconds=0.001)
     rows = added_rows(writer, stream_rows([9] * 100_000), lambda _: None)
     check_there(tmp_path / "replay", rows)

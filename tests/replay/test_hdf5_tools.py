@@ -12,7 +12,7 @@ import pytest
 from gymnasium.spaces import Box, Discrete
 
 from dreamctl.core.experience import Row, TaskSpec
-from dreamctl.replay.shard import read_shard
+from dreamctl.replay.shards.shard import read_shard
 from dreamctl.replay.writer import ReplayWriter
 from tests.replay.rows import episode_rows
 

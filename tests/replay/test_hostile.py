@@ -10,7 +10,7 @@ import h5py
 import pytest
 
 from dreamctl.replay.reader import open_replay
-from dreamctl.replay.shard import Shard, read_shard
+from dreamctl.replay.shards.shard import Shard, read_shard
 from tests.cli.conftest import run_command
 from tests.replay.corpus import CASES, ODD
 from tests.replay.hostile import Case, live_shard, sealed_shard
@@ -118,10 +118,10 @@ import sys
 from pathlib import Path
 import numpy as np
 from dreamctl.core.errors import InputError
-from dreamctl.replay.chunks import read_rows
-from dreamctl.replay.columns import Contiguous
-from dreamctl.replay.shard import read_shard
-from dreamctl.replay.verify import verify
+from dreamctl.replay.shards.chunks import read_rows
+from dreamctl.replay.streams.columns import Contiguous
+from dreamctl.replay.shards.shard import read_shard
+from dreamctl.replay.figures.verify import verify
 
 good, path, trials = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 

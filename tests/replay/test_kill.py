@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from dreamctl.replay.reader import open_replay
-from dreamctl.replay.recovery import recover
+from dreamctl.replay.writing.recovery import recover
 from tests.replay import kill_writer
 from tests.replay.kill_writer import LANES, acknowledged_rows, check_with_h5py, columns, row
 

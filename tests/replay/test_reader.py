@@ -11,9 +11,9 @@ from gymnasium.spaces import Box
 
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Row
-from dreamctl.replay.holdout import held_out
 from dreamctl.replay.reader import Replay, open_replay
 from dreamctl.replay.sampler import ReplayConfig, WindowSampler
+from dreamctl.replay.streams.holdout import held_out
 from dreamctl.replay.writer import write_episodes
 from tests.replay.rows import BOX_SPEC, SPEC, dream, episode_rows, stream_rows, write
 

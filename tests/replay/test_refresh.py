@@ -16,7 +16,7 @@ from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Row
 from dreamctl.replay.reader import FileRecord, Replay, open_replay
 from dreamctl.replay.sampler import ReplayConfig, WindowSampler
-from dreamctl.replay.sources import PlainRows
+from dreamctl.replay.streams.sources import PlainRows
 from dreamctl.replay.writer import ReplayWriter
 from tests.replay.pictures import SPEC, picture_rows, right
 from tests.replay.rows import overwrite, stream_rows, write

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from dreamctl.core.errors import InputError
-from dreamctl.replay.index import AcrossEpisodes, WindowKind, WithinEpisode
 from dreamctl.replay.reader import Replay, open_replay
 from dreamctl.replay.sampler import ReplayConfig, WindowSampler
-from dreamctl.replay.starts import shift_actions
+from dreamctl.replay.windows.index import AcrossEpisodes, WindowKind, WithinEpisode
+from dreamctl.replay.windows.starts import shift_actions
 from dreamctl.replay.writer import write_episodes
 from tests.replay.rows import SPEC, dream, episode_rows, stream_rows, write
 

@@ -12,8 +12,8 @@ from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Row, TaskSpec
 from dreamctl.core.spaces import flat_spaces
 from dreamctl.replay.reader import Replay, open_replay
-from dreamctl.replay.starts import shift_actions
-from dreamctl.replay.stream import row_dtype
+from dreamctl.replay.streams.stream import row_dtype
+from dreamctl.replay.windows.starts import shift_actions
 from tests.replay.rows import overwrite, write
 from tests.spaces import GRID, sampled
 

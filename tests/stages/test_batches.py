@@ -13,10 +13,10 @@ from dreamctl.core.checkpoint import Checkpoint
 from dreamctl.core.errors import InputError, StoppedEarly
 from dreamctl.core.experience import Windows
 from dreamctl.core.session import Session
-from dreamctl.replay import follow
-from dreamctl.replay.prefetch import Prefetch
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.sampler import WindowSampler
+from dreamctl.replay.windows import follow
+from dreamctl.replay.windows.prefetch import Prefetch
 from dreamctl.stages import train_ac as ac
 from dreamctl.stages import train_wm as wm
 from dreamctl.stages.collect import collect

@@ -9,8 +9,8 @@ import pytest
 from dreamctl.core.errors import InputError, OutputError, StoppedEarly, UsageError
 from dreamctl.core.experience import Row
 from dreamctl.core.session import Session
-from dreamctl.replay.header import read_header
 from dreamctl.replay.reader import open_replay
+from dreamctl.replay.shards.header import read_header
 from dreamctl.stages.collect import collect, plan, take
 from tests.stages.tiny import OVERWRITE, RESUME, Hook, stopping, tiny
 

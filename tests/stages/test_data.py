@@ -14,7 +14,7 @@ from dreamctl.core.experience import TaskSpec
 from dreamctl.core.session import Session
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.sampler import ReplayConfig, WindowSampler
-from dreamctl.replay.selectors import Online
+from dreamctl.replay.windows.selectors import Online
 from dreamctl.replay.writer import write_episodes
 from dreamctl.stages.data import info
 from dreamctl.stages.data_diff import diff

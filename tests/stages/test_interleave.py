@@ -9,12 +9,12 @@ import pytest
 
 from dreamctl.core.errors import StoppedEarly, UsageError
 from dreamctl.core.session import Session
-from dreamctl.replay import retention
-from dreamctl.replay.latents import LatentStore
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.sampler import WindowSampler
-from dreamctl.replay.starts import Latents
-from dreamctl.replay.stream import Stream
+from dreamctl.replay.streams.stream import Stream
+from dreamctl.replay.windows.latents import LatentStore
+from dreamctl.replay.windows.starts import Latents
+from dreamctl.replay.writing import retention
 from dreamctl.stages.experiment import Resolved
 from dreamctl.stages.run import plan, run
 from dreamctl.stages.training import Trainer

@@ -17,8 +17,8 @@ from dreamctl.core.checkpoint import Checkpoint
 from dreamctl.core.config import Layer, preset_layers
 from dreamctl.core.errors import InputError, Interrupted, StoppedEarly, TrainingDiverged, UsageError
 from dreamctl.core.session import Session, Stop
-from dreamctl.replay.header import read_header
 from dreamctl.replay.reader import open_replay
+from dreamctl.replay.shards.header import read_header
 from dreamctl.stages.evaluate import scores
 from dreamctl.stages.experiment import resolve
 from dreamctl.stages.policy import DreamPolicy, RandomPolicy

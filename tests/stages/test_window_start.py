@@ -12,7 +12,7 @@ import torch
 from dreamctl.core.errors import StoppedEarly
 from dreamctl.core.session import Session
 from dreamctl.replay.reader import open_replay
-from dreamctl.replay.starts import Start
+from dreamctl.replay.windows.starts import Start
 from dreamctl.stages.collect import collect
 from dreamctl.stages.experiment import Resolved
 from dreamctl.stages.run import run

@@ -9,9 +9,9 @@ import numpy as np
 from dreamctl.core.errors import EnvironmentFailure, InputError
 from dreamctl.core.experience import Array, TaskSpec
 from dreamctl.core.spaces import check_supported
+from dreamctl.replay.editing.recording import Recording
 from dreamctl.replay.format import Field, step_fields
-from dreamctl.replay.origin import Origin
-from dreamctl.replay.recording import Recording
+from dreamctl.replay.shards.origin import Origin
 
 # One line that a person should see: what was inferred, what was left out.
 Note = Callable[[str], object]

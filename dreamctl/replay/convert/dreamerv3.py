@@ -26,8 +26,8 @@ from dreamctl.core.experience import Array, TaskSpec
 from dreamctl.replay.convert.archives import Archives, Header, npz_files
 from dreamctl.replay.convert.arrays import Note, RewardDtype, by_episode, stored_fields, supported
 from dreamctl.replay.convert.inference import inferred_spec, matched, seen_actions
-from dreamctl.replay.origin import Origin
-from dreamctl.replay.recording import Recording
+from dreamctl.replay.editing.recording import Recording
+from dreamctl.replay.shards.origin import Origin
 
 CHUNK = re.compile(r"[^-]+-[^-]+-[^-]+-\d{1,9}\.npz")
 FLAGS = ("is_first", "is_last", "is_terminal", "discount")

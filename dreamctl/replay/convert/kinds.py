@@ -15,9 +15,9 @@ from dreamctl.replay.convert.dreamerv3 import DreamerV3Npz
 from dreamctl.replay.convert.minari import Minari
 from dreamctl.replay.convert.minari_export import ToMinari
 from dreamctl.replay.convert.npz import PlainNpz, ToNpz
+from dreamctl.replay.editing.recording import Recording, Tick, write_recording
+from dreamctl.replay.editing.selection import selected, whole_episodes
 from dreamctl.replay.reader import open_replay
-from dreamctl.replay.recording import Recording, Tick, write_recording
-from dreamctl.replay.selection import selected, whole_episodes
 
 
 @dataclass(frozen=True)

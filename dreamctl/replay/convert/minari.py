@@ -24,9 +24,9 @@ from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array, TaskSpec
 from dreamctl.core.spaces import flat_spaces, is_image, space_from_json, spec_difference, stored_space
 from dreamctl.replay.convert.arrays import Note, RewardDtype, by_episode, rows_of_steps, stored_fields, supported
+from dreamctl.replay.editing.recording import Recording
 from dreamctl.replay.format import Field
-from dreamctl.replay.origin import Origin
-from dreamctl.replay.recording import Recording
+from dreamctl.replay.shards.origin import Origin
 
 DATA, METADATA = "main_data.hdf5", "metadata.json"
 STEPS = {"reward": "rewards", "terminated": "terminations", "truncated": "truncations"}

@@ -18,7 +18,7 @@ from dreamctl.core.files import unwritable, write_json
 from dreamctl.core.spaces import is_image, nested_space, space_to_json
 from dreamctl.replay.convert.arrays import only_real
 from dreamctl.replay.convert.minari import DATA, METADATA, STEPS
-from dreamctl.replay.recording import Recording, Tick
+from dreamctl.replay.editing.recording import Recording, Tick
 
 # The first version whose loader knows `jpeg_encoding`: an older one would take raw images for JPEG, so it shall refuse.
 VERSION = "0.5.4"

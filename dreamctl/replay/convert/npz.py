@@ -27,9 +27,9 @@ from dreamctl.core.spaces import spec_difference, spec_from_json, spec_to_json
 from dreamctl.replay.convert.archives import Archives, Header, npz_files
 from dreamctl.replay.convert.arrays import Note, RewardDtype, by_episode, only_real, rows_of_steps, stored_fields, supported
 from dreamctl.replay.convert.inference import inferred_spec, matched, seen_actions
+from dreamctl.replay.editing.recording import Recording, Tick
 from dreamctl.replay.format import Field
-from dreamctl.replay.origin import Origin
-from dreamctl.replay.recording import Recording, Tick
+from dreamctl.replay.shards.origin import Origin
 
 FLAGS = ("terminated", "truncated")
 

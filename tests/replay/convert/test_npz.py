@@ -12,10 +12,10 @@ from dreamctl.replay.convert.kinds import OurReplay, ToFile
 from dreamctl.replay.convert.minari_export import ToMinari
 from dreamctl.replay.convert.npz import PlainNpz, ToNpz
 from dreamctl.replay.reader import Replay, open_replay
-from dreamctl.replay.storage import stored_columns
+from dreamctl.replay.shards.storage import stored_columns
 from dreamctl.replay.writer import write_episodes
+from tests.replay.editing.test_edit import contents
 from tests.replay.rows import BOX_SPEC, SPEC, dream, episode_rows, stream_rows, write
-from tests.replay.test_edit import contents
 
 
 def come_in(folder: Path, target: Path, *, spec: TaskSpec | None = None, notes: list[str] | None = None, **options: object) -> Replay:

@@ -1,0 +1,1 @@
+"""Replays from replays: whole shards or whole episodes, moved, chosen or saved."""
