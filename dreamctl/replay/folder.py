@@ -1,6 +1,6 @@
 """A folder of shards: which files are shards, and how writers stay out of one another's way."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from dreamctl.core.errors import InputError, OutputError, UsageError
@@ -115,15 +115,21 @@ def check_idle(folder: Path) -> None:
             raise OutputError(f"{folder}: {who}; wait for it, stop it, or use --append for streams of your own")
 
 
-def claim_collector(folder: Path, origin: Origin, lanes: int) -> tuple[str, list[Lock]]:
+def claim_collector(folder: Path, origin: Origin, lanes: int, gone: Collection[str]) -> tuple[str, list[Lock]]:
     """A collector name that no other writer of this folder has or had, and the locks of its streams.
+
+    Args:
+        folder: of the shards.
+        origin: of the rows to come.
+        lanes: how many streams.
+        gone: names of writers whose rows may have left the folder.
 
     Raises:
         OutputError: a lock cannot be made.
     """
     for salt in range(1 << 20):
         name = origin.collector(salt)
-        if any(folder.glob(f"{name}-e*.h5")):
+        if name in gone or any(folder.glob(f"{name}-e*.h5")):
             continue
         try:
             locks = [lock for lane in range(lanes) if (lock := try_lock(lock_path(folder, f"{name}-e{lane}"))) is not None]

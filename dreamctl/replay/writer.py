@@ -15,6 +15,7 @@ from dreamctl.replay.shards.live import LiveShard
 from dreamctl.replay.shards.origin import Origin
 from dreamctl.replay.shards.sealed import write_sealed
 from dreamctl.replay.writing.background import Background
+from dreamctl.replay.writing.gone import Gone
 from dreamctl.replay.writing.lane import Lane, episode_table, step_columns
 from dreamctl.replay.writing.merge import drop_merged_parts, merge
 from dreamctl.replay.writing.recovery import recover
@@ -50,7 +51,7 @@ class ReplayWriter:
 
     Raises:
         UsageError: there are shards already and `append` is off, or it is on and the one file is finished.
-        InputError: the shards that are there are of another task.
+        InputError: the shards that are there are of another task, or the count of those that have left is damaged.
         OutputError: the folder cannot be written.
     """
 
@@ -76,7 +77,7 @@ class ReplayWriter:
         wanted = [shard_rows, None if steps is None else 2 * -(-steps // lanes)]
         self._most_rows, self._most_bytes = min((rows for rows in wanted if rows is not None), default=None), shard_mb << 20
         self._folder = self._opened(append)
-        self.collector, self._locks = claim_collector(self._folder, self._origin, lanes)
+        self.collector, self._locks = claim_collector(self._folder, self._origin, lanes, Gone.of(self._folder).collectors)
         self._lanes = [Lane(f"{self.collector}-e{number}") for number in range(lanes)]
         self._background = Background(sync_seconds, backlog=2 * lanes)
         weakref.finalize(self, self._background.leave).atexit = False

@@ -14,7 +14,8 @@ from dreamctl.envs.driver import Driver, Environments
 from dreamctl.replay.reader import Replay, open_replay
 from dreamctl.replay.sampler import WindowSampler
 from dreamctl.replay.writer import ReplayWriter
-from dreamctl.replay.writing.retention import Gone, Retention
+from dreamctl.replay.writing.gone import Gone
+from dreamctl.replay.writing.retention import Retention
 from dreamctl.stages.agent import check_task, load_optimizer, load_weights, new_actor_critic, new_world_model, optimizer_of, weights_of
 from dreamctl.stages.compute import Compute, set_up
 from dreamctl.stages.environments import take

@@ -14,7 +14,7 @@ from dreamctl.replay.sampler import WindowSampler
 from dreamctl.replay.streams.stream import Stream
 from dreamctl.replay.windows.latents import LatentStore
 from dreamctl.replay.windows.starts import Latents
-from dreamctl.replay.writing import retention
+from dreamctl.replay.writing import gone
 from dreamctl.stages.experiment import Resolved
 from dreamctl.stages.run import plan, run
 from dreamctl.stages.training import Trainer
@@ -123,7 +123,7 @@ def test_a_bounded_run_that_died_while_it_let_rows_go_counts_them_once(tmp_path:
         path.unlink()
 
     with monkeypatch.context() as patch:
-        patch.setattr(retention, "_remove", dying)
+        patch.setattr(gone, "_remove", dying)
         with pytest.raises(SystemExit):
             run(bounded(), out, Session())
     result = run(bounded(), out, RESUME)

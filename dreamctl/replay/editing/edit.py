@@ -17,7 +17,7 @@ from dreamctl.replay.format import schema_difference
 from dreamctl.replay.shards.facts import read_facts
 from dreamctl.replay.shards.header import Header, read_header
 from dreamctl.replay.shards.shard import read_shard
-from dreamctl.replay.writing.retention import Gone
+from dreamctl.replay.writing.gone import Gone
 
 NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES)
 

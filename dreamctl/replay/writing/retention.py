@@ -1,16 +1,13 @@
 """A replay that is written and read in one process, within a number of rows: the oldest shards go, in memory and on disk."""
 
-import json
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from dreamctl.core.errors import InputError
-from dreamctl.core.files import unwritable, write_json
 from dreamctl.replay.reader import Replay
 from dreamctl.replay.writer import ReplayWriter
+from dreamctl.replay.writing.gone import Gone
 
 # Shards of a lane in a full replay: rows go by the shard.
 PARTS = 8
@@ -22,74 +19,6 @@ class _Kept(NamedTuple):
     path: Path
     rows: int
     stream: str
-
-
-@dataclass
-class Gone:
-    """What has left a replay, as its folder tells: without it nobody could count what was ever done.
-
-    Attributes:
-        path: where that is written; hidden, so that no command takes it for a shard.
-        rows, env_steps: in all.
-        last: name of the file that went last; where a crash left it, it still has to go.
-        collectors: names of the writers so far, oldest first; one may have the name of another whose rows are gone.
-    """
-
-    path: Path
-    rows: int = 0
-    env_steps: int = 0
-    last: str = ""
-    collectors: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, folder: Path) -> "Gone":
-        """What has left the replay in a folder, none of it there any more.
-
-        Raises:
-            InputError: what is written about it is damaged.
-            OutputError: a file cannot be removed.
-        """
-        path = folder / ".gone.json"
-        if not path.exists():
-            return cls(path)
-        try:
-            found = json.loads(path.read_text())
-            gone = cls(path, int(found["rows"]), int(found["env_steps"]), str(found["last"]), tuple(map(str, found["collectors"])))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path}: is damaged ({error}); bring it back, or start anew with another --out") from error
-        _remove(folder / Path(gone.last).name)
-        return gone
-
-    def more(self, path: Path, rows: int, env_steps: int) -> None:
-        """A shard goes: first it is counted, then it is removed, so that a crash in between is seen.
-
-        Raises:
-            OutputError: it cannot be counted or removed.
-        """
-        self.rows, self.env_steps, self.last = self.rows + rows, self.env_steps + env_steps, path.name
-        self._write()
-        _remove(path)
-
-    def settle(self) -> None:
-        """The file that went last is gone: one of its name that comes later is another one, and stays.
-
-        Raises:
-            OutputError: that cannot be written.
-        """
-        self.last = ""
-        self._write()
-
-    def begun(self, collector: str) -> None:
-        """Another writer begins.
-
-        Raises:
-            OutputError: that cannot be written.
-        """
-        self.collectors += (collector,)
-        self._write()
-
-    def _write(self) -> None:
-        write_json(self.path, {name: value for name, value in vars(self).items() if name != "path"})
 
 
 class Retention:
@@ -168,11 +97,3 @@ def _oldest_first(replay: Replay, collectors: Sequence[str]) -> list[_Kept]:
         return age.get(collector, len(age)), collector, seq, shard.stream
 
     return sorted((_Kept(path, rows, path.stem.rpartition("-")[0]) for path, rows, _ in replay.files), key=order)
-
-
-def _remove(path: Path) -> None:
-    try:
-        if path.name.endswith(".h5"):
-            path.unlink(missing_ok=True)
-    except OSError as error:
-        raise unwritable(path, error) from error

@@ -17,7 +17,7 @@ from dreamctl.replay.editing.selection import Conditions, episode_columns, selec
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.streams.holdout import held_out
 from dreamctl.replay.writer import ReplayWriter, write_episodes
-from dreamctl.replay.writing.retention import Gone
+from dreamctl.replay.writing.gone import Gone
 from tests.replay.rows import BOX_SPEC, SPEC, dream, episode_rows, stream_rows, write
 
 LENGTHS = [5, 2, 9, 4, 7, 3]

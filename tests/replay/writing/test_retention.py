@@ -11,8 +11,9 @@ from dreamctl.core.errors import InputError, OutputError
 from dreamctl.core.experience import Row
 from dreamctl.replay.reader import Replay, open_replay
 from dreamctl.replay.writer import ReplayWriter
-from dreamctl.replay.writing import retention
-from dreamctl.replay.writing.retention import Gone, Retention
+from dreamctl.replay.writing import gone
+from dreamctl.replay.writing.gone import Gone
+from dreamctl.replay.writing.retention import Retention
 from tests.replay.pictures import SPEC as PICTURES
 from tests.replay.pictures import picture_rows
 from tests.replay.rows import SPEC, stream_rows
@@ -118,7 +119,7 @@ def test_a_crash_between_counting_and_removing_is_made_good(tmp_path: Path, monk
         raise SystemExit(f"killed before {path.name} was removed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(retention, "_remove", dying)
+        patch.setattr(gone, "_remove", dying)
         with pytest.raises(SystemExit):
             fill(folder, rows, replay, kept)
     written = replay.env_steps
