@@ -195,6 +195,20 @@ def test_a_snapshot_is_opened_again_as_it_was(writer: ReplayWriter) -> None:
     assert (again.row == draws.row).all()
 
 
+def test_a_snapshot_that_is_looked_at_again_goes_on_where_its_last_shard_was_sealed_meanwhile(writer: ReplayWriter) -> None:
+    rows = picture_rows([25, 300])
+    add(writer, rows, 60)
+    records = open_replay([writer.path]).snapshot()
+    add(writer, rows, 100)
+    writer.close()
+    now, whole = open_replay([writer.path], pinned=records), open_replay([writer.path])
+    assert now.rows == 60
+    assert now.refresh()
+    assert content(now) == content(whole)
+    assert [record[:2] for record in now.snapshot()] == [record[:2] for record in whole.snapshot()]
+    assert not now.refresh()
+
+
 def test_a_snapshot_of_files_that_are_gone_or_changed_is_refused(tmp_path: Path) -> None:
     folder = write(tmp_path / "replay", picture_rows([100]), spec=SPEC, shard_rows=40)
     records = open_replay([folder]).snapshot()

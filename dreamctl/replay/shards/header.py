@@ -35,7 +35,7 @@ class Header:
 
     Attributes:
         state: `live` while rows are added to it, otherwise `sealed`.
-        sealed_sha256: of the content; empty of a live shard.
+        sealed_sha256: of the content; empty of a live shard, and of one of which not all rows are taken.
         parts_sha256: of a single file the content hash of its parts, otherwise empty.
     """
 
@@ -116,11 +116,12 @@ def text_attribute(file: h5py.File, name: str) -> str:
         ValueError: it is no byte string of fixed length, or too long.
         KeyError, InputError: it is not there.
     """
-    if not h5py.h5a.exists(file.id, name.encode()):
+    try:
+        attribute = h5py.h5a.open(file.id, name.encode())
+    except KeyError:
         if not file.id.links.exists(b"meta"):
-            raise KeyError(f"attribute {name} is missing")
+            raise KeyError(f"attribute {name} is missing") from None
         return read_bytes(file, f"/meta/{name}", LONGEST_TEXT).decode()
-    attribute = h5py.h5a.open(file.id, name.encode())
     kind = attribute.get_type()
     if not isinstance(kind, h5py.h5t.TypeStringID) or kind.is_variable_str() or attribute.shape != ():
         raise ValueError(f"attribute {name} is not a byte string of fixed length")
@@ -140,10 +141,11 @@ def count_attribute(file: h5py.File, name: str) -> int:
         KeyError: it is not there.
     """
     attribute = h5py.h5a.open(file.id, name.encode())
-    if attribute.shape != () or attribute.dtype != np.dtype("<i8"):
+    kind = attribute.get_type()
+    if attribute.shape != () or kind != h5py.h5t.STD_I64LE:
         raise ValueError(f"attribute {name} is not a whole number")
     value = np.empty((), "<i8")
-    attribute.read(value)
+    attribute.read(value, kind)
     if not 0 <= value < 1 << 62:
         raise ValueError(f"attribute {name} is {value}, wanted a count")
     return int(value)

@@ -42,8 +42,10 @@ class Piece:
 
     @property
     def grown(self) -> bool:
-        """Whether its file holds other rows than those that are in the stream; a few bytes are read to tell."""
-        return self.file is not None and int.from_bytes(self.file.read(self.commit, 8), "little") != self.rows
+        """Whether its file holds other rows than those that are in the stream; of a live one a few bytes are read to tell."""
+        if self.file is None:
+            return not self.header.sealed_sha256  # it was cut when it was taken
+        return int.from_bytes(self.file.read(self.commit, 8), "little") != self.rows
 
 
 class Opened(NamedTuple):
