@@ -67,7 +67,8 @@ class Online:
         """The windows of a batch, (B,) each, and what is behind us after it."""
         new = windows.new(behind, batch_size)
         others = windows.places(noise.integers(len(windows), size=batch_size - len(new.row)))
-        taken = {windows.streams[s].name: windows.streams[s].first_row + r + 1 for s, r in zip(*map(np.ndarray.tolist, new), strict=True)}
+        ends = [(windows.streams[s], r + windows.window) for s, r in zip(*map(np.ndarray.tolist, new), strict=True)]
+        taken = {stream.name: stream.first_row + end for stream, end in ends}
         both = Places(np.concatenate([new.stream, others.stream]), np.concatenate([new.row, others.row]))
         return both, {**behind, **taken} if taken else behind
 

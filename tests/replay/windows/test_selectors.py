@@ -159,6 +159,17 @@ def test_windows_within_episodes_are_new_episode_by_episode() -> None:
     assert places(sampler.sample(0)) == [(0, row) for row in (0, 5, 15, 20, 25)]
 
 
+def test_what_is_left_of_an_episode_has_no_new_window_with_rows_of_one_that_was_drawn() -> None:
+    replay = memory()
+    for row in stream_rows([40]):
+        replay.add(row)
+    sampler = WindowSampler(replay, replace(CONFIG, windows=WithinEpisode()), seed=0)
+    assert places(sampler.sample(0)) == [(0, 0), (0, 5), (0, 10)]
+    replay.streams[0].drop(7)
+    (row, *_) = sampler._current().new(sampler.behind, 10).row
+    assert row + 7 >= 15
+
+
 def test_a_replay_read_again_has_the_same_new_windows(tmp_path: Path) -> None:
     folder = write(tmp_path / "replay", list(stream_rows([30])) + list(stream_rows([30], lane=1)), lanes=2)
     one, two = (WindowSampler(open_replay([folder]), CONFIG, seed=0) for _ in range(2))
