@@ -170,6 +170,17 @@ def test_split_keeps_episodes_whole_and_back_to_back(tmp_path: Path) -> None:
     assert train.rows + holdout.rows == replay.rows
 
 
+def test_what_is_left_of_a_held_out_episode_does_not_go_on_from_another_ones_end() -> None:
+    replay = Replay.empty(SPEC, 2)
+    for lane in range(2):
+        for row in stream_rows([6] * 40, lane):
+            replay.add(row)
+        replay.lane(lane).drop(2)
+    (held,) = replay.split(0.9)[1].streams
+    assert 4 in [info.length for info in held.episodes(0)[1:]]
+    assert held.columns["is_first"][[info.start for info in held.episodes(0)[1:]]].all()
+
+
 def test_split_of_nothing_gives_the_replay_itself() -> None:
     replay = Replay.empty(SPEC, 1)
     assert replay.split(0.0)[0] is replay

@@ -42,7 +42,10 @@ def _gathered(name: str, index: int, pieces: Sequence[Piece], spec: TaskSpec) ->
         origins.append(Origin(start, source, info.start, info.length))
         start += info.length
     big = {key: Column(empty.dtype, empty.shape, _parts(key, origins)) for key, empty in big_columns(spec).items()}
-    return Stream(name, np.concatenate(rows), infos, big=big, origins=origins)
+    joined = np.concatenate(rows)
+    # What is left of an episode whose first rows are gone goes on from nothing here either.
+    joined["is_first"][[origin.start for origin in origins[1:]]] = True
+    return Stream(name, joined, infos, big=big, origins=origins)
 
 
 def _parts(name: str, origins: Sequence[Origin]) -> list[Part]:
