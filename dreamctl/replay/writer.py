@@ -14,9 +14,10 @@ from dreamctl.replay.format import Field, Kind, column_fields, episode_fields, s
 from dreamctl.replay.shards.live import LiveShard
 from dreamctl.replay.shards.origin import Origin
 from dreamctl.replay.shards.sealed import write_sealed
+from dreamctl.replay.shards.table import episode_table
 from dreamctl.replay.writing.background import Background
 from dreamctl.replay.writing.gone import Gone
-from dreamctl.replay.writing.lane import Lane, episode_table, step_columns
+from dreamctl.replay.writing.lane import Lane, step_columns
 from dreamctl.replay.writing.merge import drop_merged_parts, merge
 from dreamctl.replay.writing.recovery import recover
 

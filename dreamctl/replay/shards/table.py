@@ -1,8 +1,9 @@
-"""The episode table of a shard; that of a live one lags behind its rows, so what they themselves tell is added."""
+"""The episode table of a shard, as rows tell it; that of a live one lags behind them, so what they tell is added."""
 
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dreamctl.core.experience import Array
 from dreamctl.replay.shards.header import State
@@ -40,20 +41,28 @@ def _opened(end: int, steps: Mapping[str, Array], announced: Mapping[str, Array]
     number, seed, segment = int(ids[-1]) + 1 if len(ids) else 0, -1, int(not steps["is_first"][end])
     if announced["start"].tolist() == [end]:
         number, seed, segment = (int(announced[name][0]) for name in ("id", "seed", "segment"))
-    terminated, truncated = (np.asarray(steps[flag], bool)[lasts] for flag in ("terminated", "truncated"))
     later = np.arange(len(starts)) > 0
     nothing = np.full(len(starts), -1)
     return {
-        "start": starts,
-        "length": lasts - starts + 1,
+        **episode_table(steps, starts, lasts),
         "seed": np.where(later, -1, seed),
         "id": number + np.arange(len(starts)),
         "segment": np.where(later, 0, segment),
-        "return": np.add.reduceat(np.asarray(steps["reward"], np.float64), starts),
-        "terminated": terminated,
-        "truncated": truncated,
-        "complete": terminated | truncated,
         "context": np.zeros(len(starts)),
         "source_shard": nothing,
         "source_row": nothing,
     }
+
+
+def episode_table(steps: Mapping[str, Array], starts: NDArray[np.int64], lasts: NDArray[np.int64]) -> dict[str, Array]:
+    """What the rows themselves tell of episodes, by name.
+
+    Args:
+        steps: reward, terminated and truncated, (N,).
+        starts: first row of each, (E,).
+        lasts: last row of each, (E,).
+    """
+    terminated, truncated = (steps[name][lasts].astype(bool) for name in ("terminated", "truncated"))
+    total = np.add.reduceat(steps["reward"].astype(np.float64), starts)
+    ends = {"terminated": terminated, "truncated": truncated, "complete": terminated | truncated}
+    return {"start": starts, "length": lasts - starts + 1, "return": total, **ends}

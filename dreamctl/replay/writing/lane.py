@@ -1,11 +1,7 @@
 """One lane of a writer: where its stream stands; and the columns of whole episodes."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from dreamctl.core.experience import Array, Episode
 from dreamctl.replay.format import parted
@@ -49,17 +45,3 @@ def step_columns(episode: Episode) -> dict[str, Array]:
         column = getattr(episode, name)
         columns |= {} if column is None else {f"/steps/{name}": column}
     return columns
-
-
-def episode_table(steps: Mapping[str, Array], starts: NDArray[np.int64], lasts: NDArray[np.int64]) -> dict[str, Array]:
-    """What the rows themselves tell of episodes, by name.
-
-    Args:
-        steps: reward, terminated and truncated, (N,).
-        starts: first row of each, (E,).
-        lasts: last row of each, (E,).
-    """
-    terminated, truncated = (steps[name][lasts].astype(bool) for name in ("terminated", "truncated"))
-    total = np.add.reduceat(steps["reward"].astype(np.float64), starts)
-    ends = {"terminated": terminated, "truncated": truncated, "complete": terminated | truncated}
-    return {"start": starts, "length": lasts - starts + 1, "return": total, **ends}
