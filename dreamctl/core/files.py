@@ -2,15 +2,17 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from dreamctl.core.errors import OutputError
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a file beside `path`, fsync it, rename it into place and fsync the folder.
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Where to make a file that takes the name `path` when the block ends well; its bytes must be on disk by then.
 
     Raises:
         OutputError: it cannot be written; nothing is left behind and an older file of that name is untouched.
@@ -19,16 +21,25 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
+            yield temporary
             temporary.replace(path)
             sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Let `write` fill a file beside `path`, fsync it, rename it into place and fsync the folder.
+
+    Raises:
+        OutputError: as `replacing` does.
+    """
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def temporary_of(path: Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import h5py
 
-from dreamctl.core.files import sync_folder, temporary_of, unwritable
+from dreamctl.core.files import replacing
 from dreamctl.replay.format import LIBVER
 from dreamctl.replay.shards.deflating import Bytes
 
@@ -78,22 +78,13 @@ def reserved_file(path: Path, extra: int = 0) -> Iterator[ReservedFile]:
     Raises:
         OutputError: it cannot be written; nothing is left behind and an older file of that name is untouched.
     """
-    temporary = temporary_of(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        made = ReservedFile(temporary, extra)
         try:
-            made = ReservedFile(temporary, extra)
-            try:
-                yield made
-                made.finish()
-            finally:
-                made.close()
-            temporary.replace(path)
-            sync_folder(path.parent)
+            yield made
+            made.finish()
         finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise unwritable(path, error) from error
+            made.close()
 
 
 def allocate(descriptor: int, first: int, size: int) -> None:
