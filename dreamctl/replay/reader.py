@@ -10,7 +10,6 @@ import numpy as np
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Episode, Row, TaskSpec
 from dreamctl.core.spaces import spec_difference
-from dreamctl.replay.figures.summary import KeySummary, ReplaySummary, summarise
 from dreamctl.replay.format import Kind
 from dreamctl.replay.shards.shard import read_shard
 from dreamctl.replay.streams.holdout import hold_out
@@ -19,6 +18,7 @@ from dreamctl.replay.streams.loading import load_episode, read_further
 from dreamctl.replay.streams.place import FileRecord, Place
 from dreamctl.replay.streams.sources import Sources
 from dreamctl.replay.streams.stream import EpisodeInfo, Stream
+from dreamctl.replay.streams.summary import KeySummary, ReplaySummary, summarise
 
 
 class Replay:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dreamctl.replay.figures.summary import ReplaySummary
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.shards.facts import Facts, alike, read_facts
+from dreamctl.replay.streams.summary import ReplaySummary
 from dreamctl.replay.writing.recovery import abandoned
 from dreamctl.stages.listed import running
 from dreamctl.stages.tables import count, indented, size, table

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from dreamctl.core.experience import Array
 from dreamctl.core.spaces import spec_difference
-from dreamctl.replay.figures.summary import KeySummary
 from dreamctl.replay.format import parted
 from dreamctl.replay.reader import Replay, open_replay
 from dreamctl.replay.shards.facts import alike, read_facts
 from dreamctl.replay.shards.shard import read_columns
 from dreamctl.replay.streams.stream import EpisodeInfo
+from dreamctl.replay.streams.summary import KeySummary
 
 PIECE = 1024  # rows that are hashed at once
 
