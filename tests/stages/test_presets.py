@@ -105,6 +105,12 @@ def test_symlog_kinds_bear_any_reward_and_any_pixel(preset: str, seen: str) -> N
     assert all(bool(tensor.isfinite().all()) for part in parts if part is not None for tensor in part.state_dict().values())
 
 
+def test_dreamer_v3_is_the_defaults_with_the_official_replay() -> None:
+    defaults, preset = resolve([]).plain, resolve(preset_layers("dreamer-v3")).plain
+    official = {"start": {"kind": "latents"}, "selector": {"kind": "online"}, "capacity": 5_000_000}
+    assert preset == {**defaults, "replay": {**defaults["replay"], **official}}
+
+
 def test_dreamer_v2_takes_off_the_same_share_of_every_network() -> None:
     optimizer = resolve(preset_layers("dreamer-v2")).experiment.optimizer
     assert isinstance(optimizer, Adam)
