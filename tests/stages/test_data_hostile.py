@@ -47,10 +47,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize("command", CODES)
 def test_no_file_of_the_corpus_is_more_than_a_line(command: str, every: int, corpus: dict[str, Path]) -> None:
     for name, path in [*corpus.items()][::every]:
-        begun = time.perf_counter()
+        begun = time.process_time()
         before = sorted(path.parent.iterdir())
         ran = run_command(["data", *command.split(), str(path)])
-        assert time.perf_counter() - begun < 5, name
+        assert time.process_time() - begun < 5, name
         assert ran.code in CODES[command], (name, ran.stderr)
         assert ran.stderr.count("\n") == (ran.code != 0), (name, ran.stderr)
         assert "Traceback" not in ran.stderr
