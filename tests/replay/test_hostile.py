@@ -120,7 +120,7 @@ from pathlib import Path
 import numpy as np
 from dreamctl.core.errors import InputError
 from dreamctl.replay.shards.chunks import read_rows
-from dreamctl.replay.streams.columns import Contiguous
+from dreamctl.replay.shards.located import Contiguous
 from dreamctl.replay.shards.shard import read_shard
 from dreamctl.replay.figures.verify import verify
 

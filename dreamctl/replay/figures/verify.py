@@ -14,8 +14,8 @@ from dreamctl.replay.shards.check import finite
 from dreamctl.replay.shards.chunks import read_rows
 from dreamctl.replay.shards.header import first_line, opened
 from dreamctl.replay.shards.layout import locate, look_at
+from dreamctl.replay.shards.located import Chunked, Layout
 from dreamctl.replay.shards.shard import UNREADABLE, Shard, read_shard
-from dreamctl.replay.streams.columns import Chunked, Layout
 from dreamctl.replay.streams.join import check_joint
 from dreamctl.replay.writing.recovery import abandoned
 

@@ -10,7 +10,7 @@ from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array
 from dreamctl.replay.shards.checksum import fletcher32
 from dreamctl.replay.shards.deflating import Bytes, decompress
-from dreamctl.replay.streams.columns import Chunked, Contiguous, Layout
+from dreamctl.replay.shards.located import Chunked, Contiguous, Layout
 
 DEFLATE, SHUFFLE, FLETCHER32 = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32
 ORDER = (SHUFFLE, DEFLATE, FLETCHER32)  # as they are applied

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dreamctl.core.errors import InputError
 from dreamctl.replay.format import CHUNK_LIMIT, Field
 from dreamctl.replay.shards.chunks import DEFLATE, DEFLATE_RATIO, FLETCHER32, ORDER, read_rows
-from dreamctl.replay.streams.columns import Chunked, Contiguous, Layout
+from dreamctl.replay.shards.located import Chunked, Contiguous, Layout
 
 COMMIT = Field("/commit", "<i8", (), "commit")
 # Small columns are read as a whole: up to so many bytes, and beyond them so many for each byte of the file.

@@ -15,9 +15,9 @@ from dreamctl.replay.format import Field
 from dreamctl.replay.shards.attributes import Attributes, read_attributes
 from dreamctl.replay.shards.header import MEND, first_line, header_of, opened
 from dreamctl.replay.shards.layout import locate, look_at
+from dreamctl.replay.shards.located import Contiguous, Layout
 from dreamctl.replay.shards.sealed import write_sealed
 from dreamctl.replay.shards.table import episode_table
-from dreamctl.replay.streams.columns import Contiguous, Layout
 
 PIECE = 1 << 20  # bytes of a column that are in memory at once
 

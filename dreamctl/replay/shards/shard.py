@@ -10,8 +10,8 @@ from dreamctl.replay.shards import check
 from dreamctl.replay.shards.chunks import read_rows
 from dreamctl.replay.shards.header import MEND, Header, State, first_line, header_of, opened
 from dreamctl.replay.shards.layout import COMMIT, locate, look_at
+from dreamctl.replay.shards.located import Contiguous, Layout
 from dreamctl.replay.shards.table import table_of
-from dreamctl.replay.streams.columns import Contiguous, Layout
 
 # What HDF5 and h5py raise for bytes that make no sense to them.
 UNREADABLE = (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError)

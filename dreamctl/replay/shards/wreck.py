@@ -19,8 +19,8 @@ from dreamctl.replay.format import FLAGS, Field
 from dreamctl.replay.shards.chunks import read_rows
 from dreamctl.replay.shards.header import Header, header_of, opened
 from dreamctl.replay.shards.layout import locate, look_at
+from dreamctl.replay.shards.located import Chunked, Layout
 from dreamctl.replay.shards.shard import UNREADABLE
-from dreamctl.replay.streams.columns import Chunked, Layout
 
 PIECE = 4 << 20  # bytes that are read at once where there are no chunks
 KEPT = ("reward", *FLAGS)

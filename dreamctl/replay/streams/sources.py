@@ -12,8 +12,9 @@ from dreamctl.replay.format import step_fields
 from dreamctl.replay.shards import check
 from dreamctl.replay.shards.chunks import DEFLATE, decoded
 from dreamctl.replay.shards.deflating import decompress
+from dreamctl.replay.shards.located import Chunked, Contiguous, Layout
 from dreamctl.replay.streams.cache import Cache, Kept, Shelf
-from dreamctl.replay.streams.columns import Chunked, Contiguous, Layout, Source
+from dreamctl.replay.streams.columns import Source
 from dreamctl.replay.streams.descriptors import Descriptors, OpenFile
 
 
