@@ -27,6 +27,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Literal, cast
 
 import numpy as np
@@ -68,7 +69,7 @@ class Field:
         """The column's name in memory: the path below /steps or /episodes."""
         return self.path.split("/", 2)[2]
 
-    @property
+    @cached_property
     def row_bytes(self) -> int:
         """Bytes of one row."""
         return int(np.dtype(self.dtype).itemsize * math.prod(self.shape))

@@ -142,7 +142,7 @@ def count_attribute(file: h5py.File, name: str) -> int:
     """
     attribute = h5py.h5a.open(file.id, name.encode())
     kind = attribute.get_type()
-    if attribute.shape != () or kind != h5py.h5t.STD_I64LE:
+    if kind != h5py.h5t.STD_I64LE or attribute.shape != ():
         raise ValueError(f"attribute {name} is not a whole number")
     value = np.empty((), "<i8")
     attribute.read(value, kind)

@@ -100,13 +100,23 @@ def _committed(found: Found) -> tuple[int, int, Layout]:
 
 def _own_links(found: Found, names: Sequence[str]) -> None:
     """Every group and dataset on the way is in this file under a name of its own."""
-    prefixes = {"/".join(parts[:depth]): None for name in names for parts in [name.split("/")] for depth in range(2, len(parts) + 1)}
     links = found.file.id.links
-    for prefix in prefixes:
-        if not links.exists(prefix.encode()):
-            raise found.wrong(f"{prefix} is missing, wanted a dataset")
-        if links.get_info(prefix.encode()).type != h5py.h5l.TYPE_HARD:
-            raise found.wrong(f"{prefix} is a link, wanted a dataset of its own")
+    for prefix in _ways(tuple(names)):
+        try:
+            kind = links.get_info(prefix).type
+        except RuntimeError:
+            if links.exists(prefix):
+                raise
+            raise found.wrong(f"{prefix.decode()} is missing, wanted a dataset") from None
+        if kind != h5py.h5l.TYPE_HARD:
+            raise found.wrong(f"{prefix.decode()} is a link, wanted a dataset of its own")
+
+
+@functools.lru_cache(maxsize=8)
+def _ways(names: tuple[str, ...]) -> tuple[bytes, ...]:
+    """Every group and dataset on the way to some paths, groups before what is in them."""
+    split = [name.split("/") for name in names]
+    return tuple(dict.fromkeys("/".join(parts[:depth]).encode() for parts in split for depth in range(2, len(parts) + 1)))
 
 
 def _layout(found: Found, field: Field, rows: int) -> Layout:
@@ -172,7 +182,7 @@ def _storage(found: Found, dataset: h5py.h5d.DatasetID, field: Field, rows: int)
     if form == h5py.h5d.VIRTUAL or (form == h5py.h5d.CONTIGUOUS and properties.get_external_count()):
         raise ValueError("lies in another file")
     if form == h5py.h5d.CHUNKED and not found.live:
-        filters = tuple(int(properties.get_filter(index)[0]) for index in range(properties.get_nfilters()))
+        filters = tuple([properties.get_filter(index)[0] for index in range(properties.get_nfilters())])
         return _chunked(found, dataset, field, rows, _known(filters), properties.get_chunk())
     if form != h5py.h5d.CONTIGUOUS:
         raise ValueError("is not contiguous, as a live shard is" if found.live else "is neither contiguous nor chunked")
@@ -184,6 +194,7 @@ def _storage(found: Found, dataset: h5py.h5d.DatasetID, field: Field, rows: int)
     return Contiguous(int(offset))
 
 
+@functools.lru_cache(maxsize=16)
 def _known(filters: tuple[int, ...]) -> tuple[int, ...]:
     if not set(filters) <= set(ORDER):
         raise ValueError(f"uses filters {sorted(set(filters) - set(ORDER))}, only deflate, shuffle and fletcher32 are read")
