@@ -30,6 +30,11 @@ SHARED = {
     *("learner", "listed", "output", "plan", "policy", "replacing", "resume", "tables", "train_ratio", "training"),
     *("training_stage", "window_start"),
 }
+# The floors inside replay/, the lowest first: each imports from itself and from those below.
+FLOORS = [
+    *({"format"}, {"shards"}, {"folder"}, {"streams"}, {"reader"}),
+    *({"sampler", "windows"}, {"writer", "writing"}, {"figures", "editing"}, {"convert", "benchmark"}),
+]
 
 
 def breaches(package: Path) -> list[str]:
@@ -120,6 +125,20 @@ def test_shared_stage_modules_are_there() -> None:
 def test_a_planted_import_is_found(file: str, line: str, target: str) -> None:
     source = f"{(PACKAGE / file).read_text()}\n{line}\n"
     assert [breach for _, breach in breaches_of(source, PACKAGE, Path(file))] == [f"imports {target}"]
+
+
+def test_the_replay_keeps_floors_of_its_own() -> None:
+    level = {name: number for number, names in enumerate(FLOORS) for name in names}
+    places = [
+        path.relative_to(PACKAGE) for path in sorted((PACKAGE / "replay").rglob("*.py")) if path.parts[-2:] != ("replay", "__init__.py")
+    ]
+    upwards = [
+        f"{place}:{line} imports {'.'.join(target)}"
+        for place in places
+        for line, target in imports(ast.parse((PACKAGE / place).read_text()), PACKAGE, place)
+        if target[0] == "replay" and level[target[1]] > level[Path(place.parts[1]).stem]
+    ]
+    assert upwards == []
 
 
 def test_run_may_import_the_other_stages() -> None:
