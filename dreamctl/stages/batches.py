@@ -71,6 +71,10 @@ def drawn(
     else:
         sampler = WindowSampler(replay.split(share)[0], config, session.seed)
         sampler.check()
+        skipped, rows = sampler.skipped
+        if skipped:
+            what = f"{config.windows.what}{'s' if skipped > 1 else ''} with {rows} rows"
+            session.progress.note(f"{replay.name}: {skipped} {what} never drawn, shorter than a window of {config.window}")
         sampler.go_on(behind)
         with Prefetch(sampler, allocate=compute.allocate) as ahead:
             yield ahead

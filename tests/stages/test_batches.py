@@ -60,6 +60,14 @@ def test_a_replay_that_was_there_has_no_new_windows(replay: Path, tmp_path: Path
     assert Checkpoint.load(tmp_path / "online.ckpt").state["behind"].keys()
 
 
+def test_what_is_too_short_to_be_drawn_is_told_once(replay: Path, tmp_path: Path) -> None:
+    session = stopping(100)
+    experiment = tiny(replay={"batch_size": 4, "batch_length": 24, "windows": "within_episode"}, train_wm={"holdout": 0, "updates": 2})
+    train_wm(experiment, [replay], tmp_path / "wm.ckpt", None, session)
+    short = [info.length for info in open_replay([replay]).episodes() if info.length < 24]
+    assert session.progress.notes == [f"{replay}: {len(short)} episodes with {sum(short)} rows never drawn, shorter than a window of 24"]
+
+
 # A replay that grows
 
 
