@@ -59,6 +59,11 @@ class ReplayConfig:
         """Rows that are drawn at once: T and those in front."""
         return self.start.context + self.batch_length
 
+    @property
+    def replayed(self) -> int:
+        """Rows that an update learns from: B windows of T."""
+        return self.batch_size * self.batch_length
+
 
 class Batches(Protocol):
     """What gives batches to a learner: a sampler, one that works ahead, one that follows a replay that grows."""

@@ -11,10 +11,9 @@ from dreamctl.core.metrics import Metrics
 from dreamctl.core.provenance import provenance
 from dreamctl.core.session import Session
 from dreamctl.envs.driver import Driver, Environments
-from dreamctl.replay.reader import Replay, open_replay
+from dreamctl.replay.reader import Replay
 from dreamctl.replay.sampler import WindowSampler
 from dreamctl.replay.writer import ReplayWriter
-from dreamctl.replay.writing.gone import Gone
 from dreamctl.replay.writing.retention import Retention
 from dreamctl.stages.agent import check_task, load_optimizer, load_weights, new_actor_critic, new_world_model, optimizer_of, weights_of
 from dreamctl.stages.compute import Compute, set_up
@@ -110,22 +109,17 @@ class Loop:
         """Models and counters as they were left, or fresh ones, which are saved at once."""
         experiment, compute = resolved.experiment, set_up(session, resolved.experiment.world_model)
         learner = new_learner(experiment, spec, compute)
-        counters = Counters()
+        retention = Retention.of(folder.replay, spec, envs.num_envs, experiment.replay.capacity)
+        replay = retention.replay
+        replay.cache(experiment.replay.cache_bytes)
+        sampler, counters = WindowSampler(replay, experiment.replay, session.seed), Counters()
         if before is not None:
             check_task(before.spec, folder.agent, spec, "the environment")
             _restore(learner, before, folder.agent)
             counters = Counters(**before.state["counters"])
-        gone = Gone.of(folder.replay)
-        sealed = any(folder.replay.glob("*.h5"))
-        replay = open_replay([folder.replay]) if sealed else Replay.empty(spec, envs.num_envs)
-        replay.cache(experiment.replay.cache_bytes)
-        retention = Retention(replay, gone, experiment.replay.capacity)
-        counters.env_steps = retention.env_steps
-        sampler = WindowSampler(replay, experiment.replay, session.seed)
-        if before is not None:
             sampler.go_on(before.state.get("behind"))
+        counters.env_steps = retention.env_steps
         memory = remembered(experiment.replay, replay, learner.world_model, session, learner.steps("world_model"))
-        size = experiment.replay.batch_size * experiment.replay.batch_length
         loop = cls(
             resolved=resolved,
             folder=folder,
@@ -136,7 +130,7 @@ class Loop:
             replay=replay,
             retention=retention,
             trainer=Trainer(learner, sampler, spec, compute, session.seed, memory=memory),
-            ratio=TrainRatio(experiment.run.train_ratio / size, counters.ratio_reached),
+            ratio=TrainRatio(experiment.run.train_ratio / experiment.replay.replayed, counters.ratio_reached),
             counters=counters,
             metrics=metrics,
             provenance=provenance(session, compute.to_json(), {}),

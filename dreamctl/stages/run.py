@@ -143,8 +143,7 @@ def plan(resolved: Resolved, out: Path, session: Session) -> Plan:
     config = experiment.run
     _check_steps(config)
     _check_capacity(experiment)
-    ratio = config.train_ratio / (experiment.replay.batch_size * experiment.replay.batch_length)
-    updates = int(max(0, config.steps - config.prefill) * ratio) + 1
+    updates = int(max(0, config.steps - config.prefill) * (config.train_ratio / experiment.replay.replayed)) + 1
     items = {
         "environment": f"{spec.name}, {experiment.env.num_envs} at once",
         "steps": f"{config.steps}, {config.prefill} of them random",

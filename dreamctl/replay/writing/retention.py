@@ -3,9 +3,10 @@
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
-from dreamctl.replay.reader import Replay
+from dreamctl.core.experience import TaskSpec
+from dreamctl.replay.reader import Replay, open_replay
 from dreamctl.replay.writer import ReplayWriter
 from dreamctl.replay.writing.gone import Gone
 
@@ -31,15 +32,27 @@ class Retention:
     """
 
     def __init__(self, replay: Replay, gone: Gone, capacity: int | None) -> None:
-        self._replay, self._gone, self._capacity = replay, gone, capacity
+        self.replay, self._gone, self._capacity = replay, gone, capacity
         self._kept = deque(_oldest_first(replay, gone.collectors))
         self._waiting: list[Path] = []
         self._seen = 0
 
+    @classmethod
+    def of(cls, folder: Path, spec: TaskSpec, lanes: int, capacity: int | None) -> Self:
+        """That of a folder: what is there is read, what left it before is known.
+
+        Raises:
+            InputError: the replay or what is written about it is damaged.
+            OutputError: what still had to leave cannot be removed.
+        """
+        gone = Gone.of(folder)
+        replay = open_replay([folder]) if any(folder.glob("*.h5")) else Replay.empty(spec, lanes)
+        return cls(replay, gone, capacity)
+
     @property
     def env_steps(self) -> int:
         """Actions that were ever taken in the environment, also those whose rows are gone."""
-        return self._gone.env_steps + self._replay.env_steps
+        return self._gone.env_steps + self.replay.env_steps
 
     @staticmethod
     def shard_rows(capacity: int | None, lanes: int) -> int | None:
@@ -69,7 +82,7 @@ class Retention:
             self._put_away(writer, self._waiting)
             self._waiting, self._seen = [shard.path for shard in full], len(writer.rotated)
             self._kept.extend(_Kept(shard.path, shard.rows, shard.stream) for shard in full)
-        while self._capacity is not None and self._replay.rows > self._capacity and self._kept:
+        while self._capacity is not None and self.replay.rows > self._capacity and self._kept:
             oldest = self._kept.popleft()
             if oldest.path in self._waiting:
                 self._put_away(writer, [oldest.path])
@@ -79,13 +92,13 @@ class Retention:
     def _put_away(self, writer: ReplayWriter, paths: Sequence[Path]) -> None:
         for path in paths:
             writer.wait_sealed(path)
-            self._replay.adopt(path)
+            self.replay.adopt(path)
 
     def _drop(self, shard: _Kept) -> None:
-        (stream,) = (stream for stream in self._replay.streams if stream.name == shard.stream)
+        (stream,) = (stream for stream in self.replay.streams if stream.name == shard.stream)
         resets = int(stream.columns["is_first"][: shard.rows].sum())
         self._gone.more(shard.path, shard.rows, shard.rows - resets)
-        self._replay.drop(shard.path)
+        self.replay.drop(shard.path)
 
 
 def _oldest_first(replay: Replay, collectors: Sequence[str]) -> list[_Kept]:
