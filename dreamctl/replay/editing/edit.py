@@ -104,26 +104,32 @@ def _chosen(sources: Sequence[Path]) -> dict[str, tuple[Path, Header]]:
     """The shards to take by the name they get; each piece of a stream once."""
     chosen: dict[str, tuple[Path, Header]] = {}
     first: tuple[Path, Header] | None = None
-    for path in [path for source in sources for path in shard_files(source)]:
+    for source, path in [(replay, path) for replay in sources for path in shard_files(replay)]:
         header = read_header(path)
         if header.state != "sealed":
             mend = f"wait until its collector has ended, or after a crash `dreamctl data repair {path.parent}`"
             raise InputError(f"{path}: is still being written; {mend}")
         first = first or (path, header)
-        _check_alike(path, header, *first)
+        _check_alike(source, path, header, *first)
         name = f"{header.stream}-{header.seq:06d}.h5"
         there = chosen.setdefault(name, (path, header))
         if there[1].sealed_sha256 != header.sealed_sha256:
-            raise InputError(f"{path}: is another piece {header.seq} of stream {header.stream} than {there[0]}; leave one of them out")
+            # Collectors of one task and seed call their streams alike in folders of their own; an import is called by its content.
+            mend = f"merge what `dreamctl data convert {source} -o NEW` writes instead: it calls its stream by its content"
+            raise InputError(f"{path}: is another piece {header.seq} of stream {header.stream} than {there[0]}; {mend}")
     return chosen
 
 
-def _check_alike(path: Path, header: Header, first_path: Path, first: Header) -> None:
+def _check_alike(source: Path, path: Path, header: Header, first_path: Path, first: Header) -> None:
     difference = spec_difference(header.spec, first.spec) or schema_difference(header.fields, first.fields)
-    if difference is None and header.kind != first.kind:
-        difference = f"kind is {header.kind!r}, wanted {first.kind!r}"
+    mend = "merge only what has the same columns"
+    if header.kind != first.kind:
+        difference, mend = f"kind is {header.kind!r}, wanted {first.kind!r}", "real episodes and dreams stay apart"
+    elif difference and difference.startswith("/steps/reward ") and ";" not in difference:
+        wanted = next(field.dtype[1:] for field in first.fields if field.path == "/steps/reward")
+        mend = f"merge what `dreamctl data convert {source} -o NEW --reward-dtype {wanted}` writes instead"
     if difference:
-        raise InputError(f"{path}: cannot go with {first_path}: {difference}; `data convert --reward-dtype` can store rewards alike")
+        raise InputError(f"{path}: cannot go with {first_path}: {difference}; {mend}")
 
 
 def _link(path: Path, target: Path) -> bool:

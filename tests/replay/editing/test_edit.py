@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dreamctl.core.errors import InputError
+from dreamctl.replay.convert.kinds import OurReplay
 from dreamctl.replay.editing.edit import gather, oldest, remove_shards
 from dreamctl.replay.editing.recording import SHARD_BYTES, Recording, write_recording
 from dreamctl.replay.editing.selection import Conditions, episode_columns, selected, split_by_share, whole_episodes
@@ -164,8 +165,19 @@ def test_the_same_shard_twice_is_taken_once(replay: Path, tmp_path: Path) -> Non
 
 def test_another_piece_of_the_same_name_is_refused(replay: Path, tmp_path: Path) -> None:
     write(tmp_path / "twin", stream_rows([6, 6]), shard_rows=4)
-    with pytest.raises(InputError, match=r"twin/.* is another piece 1 of stream \w+-e0 than .*/replay/"):
+    with pytest.raises(InputError, match=r"twin/.* is another piece 1 of stream \w+-e0 than .*/replay/.*convert .*/twin -o NEW"):
         gather([replay, tmp_path / "twin"], tmp_path / "both")
+
+
+def test_rewards_of_another_type_and_dreams_are_refused_with_their_own_mends(tmp_path: Path) -> None:
+    write(tmp_path / "replay", stream_rows([3]))
+    with OurReplay(reward_dtype="f8").read(tmp_path / "replay", None, lambda _: None) as doubles:
+        write_recording(tmp_path / "doubles", doubles)
+    with pytest.raises(InputError, match=r"/steps/reward is <f8 .*convert .*/doubles -o NEW --reward-dtype f4` writes instead"):
+        gather([tmp_path / "replay", tmp_path / "doubles"], tmp_path / "both")
+    write_episodes(tmp_path / "dreams.h5", SPEC, [dream()], kind="imagined", parent={"model": "wm.ckpt"})
+    with pytest.raises(InputError, match=r"kind is 'imagined', wanted 'env'; real episodes and dreams stay apart"):
+        gather([tmp_path / "replay", tmp_path / "dreams.h5"], tmp_path / "both")
 
 
 def test_another_task_or_schema_is_refused_with_the_difference(replay: Path, tmp_path: Path) -> None:
