@@ -11,6 +11,7 @@ from dreamctl.envs.lanes import task_spec
 from dreamctl.envs.suite import make_env
 from dreamctl.replay.convert.kinds import Source, Target, chosen_kind
 from dreamctl.stages.replacing import check_folder, check_replay, replaced, ticking
+from dreamctl.stages.tables import count
 
 # What a folder of a foreign format holds; one with something else is not replaced.
 ENTRIES = {"minari": ("data",), "npz": ("*.npz",)}
@@ -39,7 +40,8 @@ class Converted:
 
     def summary(self) -> str:
         """One line."""
-        return f"{self.path}: {self.env_steps} steps of {self.env} in {self.episodes} episodes, {self.source} to {self.target}"
+        amount = f"{count(self.env_steps, 'step')} of {self.env} in {count(self.episodes, 'episode')}"
+        return f"{self.path}: {amount}, {self.source} to {self.target}"
 
 
 def convert(source: Path, out: Path, kinds: tuple[str, str | None], options: Mapping[str, object], session: Session) -> Converted:

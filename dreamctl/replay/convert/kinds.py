@@ -12,7 +12,7 @@ from dreamctl.core.experience import TaskSpec
 from dreamctl.core.spaces import spec_difference
 from dreamctl.replay.convert.arrays import Note, RewardDtype
 from dreamctl.replay.convert.dreamerv3 import DreamerV3Npz
-from dreamctl.replay.convert.minari import Minari
+from dreamctl.replay.convert.minari import METADATA, Minari
 from dreamctl.replay.convert.minari_export import ToMinari
 from dreamctl.replay.convert.npz import PlainNpz, ToNpz
 from dreamctl.replay.editing.recording import Recording, Tick, write_recording
@@ -33,7 +33,12 @@ class OurReplay:
 
     @contextmanager
     def read(self, path: Path, spec: TaskSpec | None, note: Note) -> Iterator[Recording]:
-        """Its whole episodes as a recording."""
+        """Its whole episodes as a recording.
+
+        Raises:
+            InputError: it is no replay, holds no whole episode, or is of another task.
+        """
+        _check_ours(path)
         replay = open_replay([path])
         difference = spec_difference(replay.spec, spec) if spec else None
         if difference:
@@ -90,6 +95,20 @@ class ToFile(ToReplay):
 
 Source = OurReplay | Minari | DreamerV3Npz | PlainNpz
 Target = ToReplay | ToFile | ToMinari | ToNpz
+
+
+def _check_ours(path: Path) -> None:
+    """Refuse a folder that looks like one of another format.
+
+    Raises:
+        InputError: it does; the option that reads it is named.
+    """
+    if any(path.glob("*.h5")):
+        return
+    if any((folder / METADATA).is_file() for folder in (path, path / "data")):
+        raise InputError(f"{path}: is a Minari dataset; read it with --from minari")
+    if any(path.glob("*.npz")):
+        raise InputError(f"{path}: holds .npz files; read them with --from npz or --from dreamerv3-npz")
 
 
 def chosen_kind(union: UnionType, kind: str, flag: str, options: Mapping[str, object]) -> Any:

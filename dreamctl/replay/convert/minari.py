@@ -227,7 +227,8 @@ def _metadata(folder: Path) -> dict[str, Any]:
     try:
         metadata = json.loads((folder / METADATA).read_text())
     except (OSError, ValueError) as error:
-        raise InputError(f"{folder / METADATA}: not readable ({error}); a Minari dataset is a folder with data/{METADATA}") from error
+        cause = getattr(error, "strerror", None) or error
+        raise InputError(f"{folder / METADATA}: not readable ({cause}); a Minari dataset is a folder with data/{METADATA}") from error
     if not isinstance(metadata, dict) or metadata.get("data_format", "hdf5") != "hdf5" or "total_episodes" not in metadata:
         found = metadata.get("data_format") if isinstance(metadata, dict) else None
         raise InputError(f"{folder / METADATA}: data_format is {found!r}, wanted 'hdf5'; convert it with Minari first")
