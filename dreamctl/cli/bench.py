@@ -22,7 +22,14 @@ def group() -> None:
 @app.command("replay", cls=Command)
 @grouped
 def replay(shown: Shown, steps: Rows = 8000, rounds: Rounds = 5, seed: Seed = 0) -> None:
-    """Time a replay of rendered CartPole: sampling, appending, sealing, opening, size on disk."""
+    """Time a replay: sample, append, seal, open, size on disk.
+
+    \b
+    taskset -c 0 dreamctl bench replay    on one core
+
+    CartPole is rendered and written to a temporary folder, then read in every way: by this format's sampler, by plain h5py on the same
+    files, and as arrays in memory. CPU time counts, the median of the rounds.
+    """
     with How(seed=seed).session() as session:
         from dreamctl.stages.bench import bench_replay
 

@@ -53,7 +53,13 @@ def convert(
     replacing: Replacing,
     shown: Shown,
 ) -> None:
-    """Convert replays from and to other formats, whole episodes, without loss.
+    """Convert from and to Minari, dreamerv3's files and npz.
+
+    \b
+    dreamctl data convert cartpole-v0 --from minari -o replay
+    dreamctl data convert replay --to minari -o cartpole-v1
+
+    Whole episodes, without loss.
 
     minari: a dataset of Minari 0.5 (data_format hdf5), both ways; images are written raw, not as JPEG. Environment, spaces, seeds, final
     observations and infos of fixed size are kept, doubles stay doubles.

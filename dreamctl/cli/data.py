@@ -12,11 +12,12 @@ from dreamctl.cli.grouped import grouped
 from dreamctl.cli.help import Command, Group
 from dreamctl.cli.options import EXPERIMENT, LARGEST_SEED, OUTPUT, Replacing, Replays, Shown, Which, argument, option, out_option
 from dreamctl.cli.output import emit_lines, reader_stays
-from dreamctl.core.errors import CheckFailed, UsageError
+from dreamctl.core.errors import CheckFailed, Interrupted, UsageError
 
 app = typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode=None, help="Replays and imagined rollouts.")
 
 
+LOOKING, MENDING, CHANGING = "Looking", "Mending", "Changing"
 EVERY = 1.0  # seconds between two looks at a replay that grows
 One = Annotated[Path, argument("A", "A replay file or folder.")]
 Other = Annotated[Path, argument("B", "Another one.")]
@@ -32,7 +33,7 @@ def group() -> None:
     """Replays and imagined rollouts."""
 
 
-@app.command("info", cls=Command)
+@app.command("info", cls=Command, rich_help_panel=LOOKING)
 @grouped
 def info(replays: Replays, shown: Shown) -> None:
     """Tell what replays hold."""
@@ -41,7 +42,7 @@ def info(replays: Replays, shown: Shown) -> None:
     shown.emit(info(replays))
 
 
-@app.command("ls", cls=Command)
+@app.command("ls", cls=Command, rich_help_panel=LOOKING)
 @grouped
 def ls(
     replays: Replays,
@@ -54,7 +55,7 @@ def ls(
     shown.emit(ls_episodes(replays) if episodes else ls(replays))
 
 
-@app.command("schema", cls=Command)
+@app.command("schema", cls=Command, rich_help_panel=LOOKING)
 @grouped
 def schema(replays: Replays, shown: Shown) -> None:
     """Show the datasets of replays and how they are stored."""
@@ -63,7 +64,7 @@ def schema(replays: Replays, shown: Shown) -> None:
     shown.emit(schema(replays))
 
 
-@app.command("stats", cls=Command)
+@app.command("stats", cls=Command, rich_help_panel=LOOKING)
 @grouped
 def stats(replays: Replays, shown: Shown) -> None:
     """Figures of each column, of choices, returns and lengths."""
@@ -72,7 +73,7 @@ def stats(replays: Replays, shown: Shown) -> None:
     shown.emit(stats(replays))
 
 
-@app.command("tail", cls=Command)
+@app.command("tail", cls=Command, rich_help_panel=LOOKING)
 @grouped
 def tail(
     replays: Replays,
@@ -81,7 +82,12 @@ def tail(
     rows: Annotated[bool, option(OUTPUT, "Rows of each stream instead of episodes.", "--rows")] = False,
     growing: Annotated[bool, option(OUTPUT, "Go on with those that come, until interrupted.", "--follow", "-f")] = False,
 ) -> None:
-    """Show the last episodes, and go on while a replay grows."""
+    """Show the last episodes, and go on while a replay grows.
+
+    \b
+    dreamctl data tail -f replay             each episode as it ends, until Ctrl-C
+    dreamctl data tail --rows -n 3 replay    the last three rows of each stream
+    """
     from dreamctl.stages.data_tail import follow, tail
 
     if not growing:
@@ -89,10 +95,13 @@ def tail(
         return
     if shown.quiet:
         raise UsageError("-q and --follow: exclude each other; nothing is written")
-    emit_lines(follow(replays, number, lambda: reader_stays(EVERY), rows=rows), as_json=shown.as_json)
+    try:
+        emit_lines(follow(replays, number, lambda: reader_stays(EVERY), rows=rows), as_json=shown.as_json)
+    except KeyboardInterrupt as end:  # how following ends: nothing to tell
+        raise typer.Exit(Interrupted.code) from end
 
 
-@app.command("sample", cls=Command)
+@app.command("sample", cls=Command, rich_help_panel=LOOKING)
 @grouped
 def sample(
     replays: Replays,
@@ -104,7 +113,12 @@ def sample(
     replacing: Replacing,
     shown: Shown,
 ) -> None:
-    """Draw one batch, as a training would."""
+    """Draw one batch, as a training would.
+
+    \b
+    dreamctl data sample replay -o batch.png --set replay.batch_length=16
+    dreamctl data sample replay -o batch.npz --preset dreamer-v3 --batch 5
+    """
     from dreamctl.core.session import Session
     from dreamctl.stages.data_sample import drawn_by, sample
 
@@ -112,22 +126,28 @@ def sample(
     shown.emit(sample(replays, drawn_by(which.layers({})), batch=batch, out=out, session=session))
 
 
-@app.command("verify", cls=Command)
+@app.command("verify", cls=Command, rich_help_panel=MENDING)
 @grouped
 def verify(
     replays: Replays, shown: Shown, deep: Annotated[bool, option(EXPERIMENT, "Decode every byte and check it.", "--deep")] = False
 ) -> None:
-    """Check every file of replays; exit 1 where one is damaged."""
+    """Check every file of replays; exit 1 where one is damaged.
+
+    Without --deep: that each file is whole, its episodes fit together and small columns are finite. Rows of live shards have no checksum;
+    what is sealed has one.
+    """
     from dreamctl.stages.data_verify import verify_replays
+    from dreamctl.stages.tables import count
 
     result = verify_replays(replays, deep=deep)
     shown.emit(result)
     if result.found.problems:
         found = result.found
-        raise CheckFailed(f"{named(replays)}: {len(found.problems)} problems in {found.files} files; see `dreamctl data repair`")
+        what = f"{count(len(found.problems), 'problem')} in {count(found.files, 'file')}"
+        raise CheckFailed(f"{named(replays)}: {what}; see `dreamctl data repair`")
 
 
-@app.command("repair", cls=Command)
+@app.command("repair", cls=Command, rich_help_panel=MENDING)
 @grouped
 def repair(
     replays: Replays,
@@ -136,18 +156,25 @@ def repair(
     replacing: Replacing,
     shown: Shown,
 ) -> None:
-    """Seal what a crash left; exit 1 where files are damaged."""
+    """Seal what a crash left; exit 1 where files are damaged.
+
+    \b
+    dreamctl data repair replay
+    dreamctl data repair replay --salvage saved.h5    what can be read of damaged files too
+    """
     from dreamctl.core.session import Session
     from dreamctl.stages.data_repair import repair
+    from dreamctl.stages.tables import count
 
     session = Session(existing=replacing.existing, command=("dreamctl", *COMMAND_LINE.get()))
     result = repair(replays, salvage, session)
     shown.emit(result)
     if result.left and salvage is None:
-        raise CheckFailed(f"{named(replays)}: {result.left} problems are left; --salvage NEW.h5 writes what can be read to a new file")
+        left = count(result.left, "problem")
+        raise CheckFailed(f"{named(replays)}: {left} left; --salvage NEW.h5 writes what can be read to a new file")
 
 
-@app.command("diff", cls=Command)
+@app.command("diff", cls=Command, rich_help_panel=LOOKING)
 @grouped
 def diff(left: One, right: Other, shown: Shown) -> None:
     """Compare two replays by content; exit 1 where they differ."""
@@ -167,4 +194,4 @@ _EDITING: dict[str, Callable[..., None]] = {
     "convert": convert.convert,
 }
 for _name, _function in _EDITING.items():
-    app.command(_name, cls=Command)(grouped(_function))
+    app.command(_name, cls=Command, rich_help_panel=CHANGING)(grouped(_function))

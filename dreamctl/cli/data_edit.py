@@ -24,7 +24,12 @@ DryRun = Annotated[bool, option(OUTPUT, "Say what would go, remove nothing.", "-
 
 
 def merge(replays: Replays, out: Out, replacing: Replacing, shown: Shown) -> None:
-    """Put replays together, without copying where links are possible."""
+    """Put replays together by hard links.
+
+    \b
+    dreamctl data merge A B -o both       links, no copy
+    dreamctl data merge A B -o both.h5    one file of the whole episodes
+    """
     from dreamctl.stages.data_edit import merge
 
     with How().session(replacing.existing) as session:
@@ -44,7 +49,8 @@ def split(replays: Replays, out: Parts, replacing: Replacing, shown: Shown, by: 
         raise UsageError(f"--by {by}: a replay is split by episodes; give --by episodes or leave it out")
     with How().session(replacing.existing) as session:
         result = split(replays, [_part(text) for text in out], session)
-    shown.emit(result)
+    for each in result.parts if shown.quiet else [result]:
+        shown.emit(each)
 
 
 def filter_episodes(
@@ -60,7 +66,11 @@ def filter_episodes(
     complete: Complete = False,
     terminated: Terminated = False,
 ) -> None:
-    """Write a replay of the whole episodes that satisfy every condition given."""
+    """Keep the whole episodes that satisfy every condition.
+
+    \b
+    dreamctl data filter replay -o good --min-return 200 --complete
+    """
     from dreamctl.stages.data_edit import Conditions, filter_episodes
 
     conditions = Conditions(min_return, max_return, min_length, max_length, complete, terminated)
@@ -70,7 +80,10 @@ def filter_episodes(
 
 
 def prune(replay: Folder, keep_steps: KeepSteps, shown: Shown, dry_run: DryRun = False) -> None:
-    """Remove the oldest shards of a replay folder while at least so many steps are left.
+    """Remove the oldest shards of a replay folder.
+
+    \b
+    dreamctl data prune replay --keep-steps 1000000 --dry-run
 
     Whole sealed shards go, those begun first before others; a shard that a collector is writing is never touched.
     """

@@ -77,19 +77,21 @@ class DataInfo:
         if not self._live:
             return []
         writers = ", ".join(map(str, alike([facts.written_by for facts in self._live])))
-        left = f", {len(self.abandoned)} of them by nobody any more: `dreamctl data repair` seals them" if self.abandoned else ""
-        return [f"  {count(len(self._live), 'live shard')}, {count(self.open_episodes, 'open episode')}, written by {writers}{left}"]
+        lines = [f"  {count(len(self._live), 'live shard')}, {count(self.open_episodes, 'open episode')}, written by {writers}"]
+        left = f"  {count(len(self.abandoned), 'file')} left by a writer that died; `dreamctl data repair` seals what it wrote"
+        return [*lines, left] if self.abandoned else lines
 
     @property
     def _origin(self) -> list[str]:
         """Two lines: who acted with which seeds, and when with which versions."""
+        who = "actions" if self.figures.kind == "imagined" else "policy"
         policies = ", ".join(_shortened(str(policy)) for policy in alike([facts.acted for facts in self.facts]))
         seeds = alike([facts.seed for facts in self.facts])
         versions = ", ".join(map(str, alike([facts.versions.get("dreamctl") for facts in self.facts])))
         created = sorted(facts.created_at for facts in self.facts)
         when = created[0] if created[0] == created[-1] else f"{created[0]} to {created[-1]}"
         return [
-            f"  policy {policies}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}",
+            f"  {who} {policies}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}",
             f"  written {when} by dreamctl {versions}",
         ]
 

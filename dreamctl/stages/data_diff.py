@@ -32,7 +32,7 @@ class DiffResult:
         """What differs, the episodes last."""
         it = self.found
         lines = [f"< {self.left}", f"> {self.right}"]
-        lines += [f"  task: {it.task}"] if it.task else []
+        lines += [f"  {it.task}"] if it.task else []
         differ = [(one.what, f"< {one.left}", f"> {one.right}") for one in (*it.columns, *it.origin)]
         lines += [indented(table(differ))] if differ else []
         if it.left is None or it.right is None:

@@ -16,6 +16,7 @@ from dreamctl.replay.editing.selection import selected, split_by_share, whole_ep
 from dreamctl.replay.reader import Replay, open_replay
 from dreamctl.replay.streams.stream import EpisodeInfo
 from dreamctl.stages.replacing import check_replay, replaced, ticking
+from dreamctl.stages.tables import count, size
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Written:
 
     def summary(self) -> str:
         """One line."""
-        return f"{self.path}: {self.env_steps} steps in {self.episodes} of {self.of_episodes} episodes"
+        return f"{self.path}: {count(self.env_steps, 'step')} in {self.episodes:,} of {count(self.of_episodes, 'episode')}"
 
 
 @dataclass(frozen=True)
@@ -69,15 +70,13 @@ class Merged:
 
     def summary(self) -> str:
         """One line."""
-        how = (
-            [f"{self.shards.linked} shards linked"]
-            if self.path.suffix != ".h5"
-            else [f"made of {sum(asdict(self.shards).values())} shards"]
-        )
-        how += [f"{self.shards.copied} copied, for want of links between the file systems"] if self.shards.copied else []
-        how += [f"{self.shards.doubled} were there twice"] if self.shards.doubled else []
-        how += [f"{self.dropped} rows of no whole episode left out"] if self.dropped else []
-        return f"{self.path}: {self.env_steps} steps in {self.episodes} episodes; {', '.join(how)}"
+        it = self.shards
+        made = f"made of {count(sum(asdict(it).values()), 'shard')}"
+        how = [made if self.path.suffix == ".h5" else f"{count(it.linked, 'shard')} linked"]
+        how += [f"{it.copied} copied, for want of links between the file systems"] if it.copied else []
+        how += [f"{it.doubled} there twice"] if it.doubled else []
+        how += [f"{count(self.dropped, 'row')} of no whole episode left out"] if self.dropped else []
+        return f"{self.path}: {count(self.env_steps, 'step')} in {count(self.episodes, 'episode')}; {', '.join(how)}"
 
 
 @dataclass(frozen=True)
@@ -103,13 +102,14 @@ class Pruned:
     def summary(self) -> str:
         """What goes, and what is left."""
         verb = "would remove" if self.dry_run else "removed"
-        size = sum(shard.bytes for shard in self.gone) / 1e6
-        total = f"{verb} {len(self.gone)} shards, {sum(shard.steps for shard in self.gone)} steps, {size:.2f} MB"
+        lines = [f"{verb} {shard.path.name}: {count(shard.steps, 'step')}" for shard in self.gone]
+        gone = f"{verb} {_amount(self.gone)}, {size(sum(shard.bytes for shard in self.gone))}" if self.gone else "nothing to remove"
         live = sum(shard.live for shard in self.left)
-        left = f"{sum(shard.steps for shard in self.left)} steps left in {len(self.left)} shards" + (
-            f", {live} of them live" if live else ""
-        )
-        return "\n".join([*(f"{verb} {shard.path.name}: {shard.steps} steps" for shard in self.gone), f"{self.folder}: {total}; {left}"])
+        return "\n".join([*lines, f"{self.folder}: {gone}; {_amount(self.left)} left{f', {live} of them live' if live else ''}"])
+
+
+def _amount(shards: Sequence[ShardAge]) -> str:
+    return f"{count(sum(shard.steps for shard in shards), 'step')} in {count(len(shards), 'shard')}"
 
 
 def merge(sources: Sequence[Path], out: Path, session: Session) -> Merged:

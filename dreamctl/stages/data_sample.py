@@ -115,7 +115,8 @@ def sample(
 
 def _check(out: Path, session: Session) -> None:
     if out.suffix not in SUFFIXES:
-        raise UsageError(f"{out}: suffix {out.suffix!r} is not known, wanted {' or '.join(SUFFIXES)}")
+        found = f"suffix {out.suffix!r} is not known" if out.suffix else "has no suffix"
+        raise UsageError(f"{out}: {found}, wanted {' or '.join(SUFFIXES)}; choose another --out")
     check_file(out, session, resume=False)
 
 

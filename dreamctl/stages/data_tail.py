@@ -7,6 +7,7 @@ from typing import Protocol
 
 from dreamctl.replay.reader import Replay, open_replay
 from dreamctl.replay.shards.facts import read_facts
+from dreamctl.replay.streams.stream import EpisodeInfo
 from dreamctl.stages.listed import EPISODE_HEAD, EPISODE_RIGHT, ROW_HEAD, ROW_RIGHT, ListedEpisode, ListedRow, running
 from dreamctl.stages.tables import Columns
 
@@ -52,8 +53,8 @@ class EpisodeTail:
     def last(self, number: int) -> Sequence[ListedEpisode]:
         """The last ones, those that are running included; only these may be told again."""
         infos, unended = self._replay.episodes(), running(self._replay)
-        created = {path: read_facts(path).created for path in {info.spans[-1].path for info in infos if info.spans}}
-        infos.sort(key=lambda info: (created[info.spans[-1].path] if info.spans else 0, info.start + info.length))
+        begun = self._begun()
+        infos.sort(key=lambda info: (begun[_collector(info)], self._end(info)))
         self._told |= {info.key for info in infos if info.key not in unended}
         return [ListedEpisode.of(info, running=info.key in unended) for info in infos[-number:]] if number else []
 
@@ -62,7 +63,24 @@ class EpisodeTail:
         unended = running(self._replay)
         found = [info for info in self._replay.episodes() if info.key not in self._told and info.key not in unended]
         self._told |= {info.key for info in found}
-        return [ListedEpisode.of(info) for info in sorted(found, key=lambda info: info.start + info.length)]
+        return [ListedEpisode.of(info) for info in sorted(found, key=self._end)]
+
+    def _begun(self) -> dict[str, int]:
+        """When each collector began: its lanes go on in step, so their rows tell what came later."""
+        begun: dict[str, int] = {}
+        for info in self._replay.episodes():
+            created = read_facts(info.spans[0].path).created if info.spans else 0
+            begun[_collector(info)] = min(created, begun.get(_collector(info), created))
+        return begun
+
+    def _end(self, info: EpisodeInfo) -> int:
+        """The row of its stream behind an episode."""
+        return self._replay.streams[info.stream].first_row + info.start + info.length
+
+
+def _collector(info: EpisodeInfo) -> str:
+    """Whose lane an episode was collected in."""
+    return info.key.rpartition("/")[0].rpartition("-e")[0]
 
 
 class RowTail:

@@ -44,7 +44,8 @@ class ListedEpisode:
     @property
     def cells(self) -> tuple[str, ...]:
         """As the cells of a table."""
-        return self.key, f"{self.steps:,}", figure(self.episode_return), self.end, str(self.seed), self.file
+        seed = "-" if self.seed < 0 else str(self.seed)  # only the first episode of a lane is seeded
+        return self.key, f"{self.steps:,}", figure(self.episode_return), self.end, seed, self.file
 
 
 def running(replay: Replay) -> set[str]:

@@ -88,12 +88,13 @@ def test_split_parts_and_merge_brings_together(dreamctl: Run) -> None:
     parts = dreamctl("data split r -o train -o test=0.5 --json").json["parts"]
     assert [part["path"] for part in parts] == ["train", "test"]
     assert sum(part["episodes"] for part in parts) == 8
+    assert dreamctl("data split r -o train -o test=0.5 --overwrite -q").stdout == "train\ntest\n"
     assert sorted(seeds("train") + seeds("test")) == seeds("r")
     merged = dreamctl("data merge train test -o again --json").json
     assert (merged["linked"], merged["copied"], merged["episodes"]) == (2, 0, 8)
     assert seeds("again") == seeds("r")
     assert dreamctl("data merge train again -o again.h5").stdout.startswith(
-        "again.h5: 36 steps in 8 episodes; made of 3 shards, 1 were there twice"
+        "again.h5: 36 steps in 8 episodes; made of 3 shards, 1 there twice"
     )
 
 
@@ -119,8 +120,10 @@ def test_split_parts_and_merge_brings_together(dreamctl: Run) -> None:
         ("data convert r --to replay -o out.h5", 2, ["--to replay writes a folder"]),
         ("data convert r --to hdf -o out", 2, ["--to hdf: no such format; known: h5, minari, npz, replay"]),
         ("data convert r --from minary -o out", 2, ["--from minary: no such format; nearest: minari"]),
-        ("data convert r --from minari -o out", 3, ["metadata.json: not readable"]),
+        ("data convert r --from minari -o out", 3, ["metadata.json: not readable (No such file or directory)"]),
         ("data convert r --from npz -o out", 3, ["holds no .npz files"]),
+        ("data convert cartpole-v0 -o out", 3, ["cartpole-v0: is a Minari dataset; read it with --from minari"]),
+        ("data convert npz -o out", 3, ["npz: holds .npz files; read them with --from npz or"]),
         ("data convert r -o out --shift-actions", 2, ["--shift-actions: --from replay has no such option"]),
         ("data convert r --to npz -o out --author me", 2, ["--author: --to npz has no such option"]),
         ("data convert cartpole-v0 --from minari --reward-dtype f2 -o out", 2, ["--reward-dtype f2: wanted f4 or f8"]),
@@ -130,6 +133,7 @@ def test_split_parts_and_merge_brings_together(dreamctl: Run) -> None:
 )
 def test_a_mistake_costs_one_line_and_leaves_nothing(line: str, code: int, parts: list[str], dreamctl: Run, here: Path) -> None:
     assert dreamctl("data convert cartpole-v0 --from minari -o cart.h5 -q").code == 0
+    assert dreamctl("data convert r --to npz -o npz -q").code == 0
     Path("bad.h5").write_bytes(Path("cart.h5").read_bytes()[:5000])
     before = sorted(str(path) for path in here.rglob("*"))
     assert_fails(dreamctl(line), code, *parts)
@@ -146,7 +150,7 @@ def test_prune_says_what_would_go_and_removes_it(dreamctl: Run) -> None:
     left = {Path(shard["path"]).name for shard in done["removed"]}
     assert left == set(before) - {path.name for path in Path("r").iterdir()}
     assert open_replay([Path("r")]).env_steps == done["left"]["env_steps"] >= 20
-    assert "removed 0 shards" in dreamctl("data prune r --keep-steps 20").stdout
+    assert "nothing to remove; " in dreamctl("data prune r --keep-steps 20").stdout
 
 
 def test_minari_goes_round(dreamctl: Run) -> None:

@@ -85,7 +85,8 @@ def test_1_damage_that_was_found(dreamctl, story, tmp_path):
     assert ran.code == 1
     check(ran.json, "data_verify")
     assert not ran.json["sound"]
-    assert "problems in" in json.loads(ran.stderr)["error"]["message"]
+    damaged = len(list(tmp_path.glob("replay/*.h5")))
+    assert f"{damaged} problem{'s' * (damaged > 1)} in " in json.loads(ran.stderr)["error"]["message"]
     assert dreamctl(f"data repair {both}").code == 1
     assert dreamctl(f"data repair {both} --salvage {tmp_path}/saved.h5 -q").stdout == f"{tmp_path}/saved.h5\n"
     assert dreamctl(f"data verify --deep {tmp_path}/saved.h5").code == 0

@@ -93,6 +93,12 @@ def test_episodes_are_listed_joined(replay: Path) -> None:
     assert found[0]["file"] == str(shards(replay)[0])
 
 
+def test_an_episode_without_a_seed_of_its_own_shows_a_dash(tmp_path: Path) -> None:
+    rows = [*episode_rows(0, 4), *(replace(row, seed=-1) for row in episode_rows(1, 4))]
+    told = ls_episodes([write(tmp_path / "r", rows)]).summary()
+    assert [line.split()[4] for line in told.splitlines()] == ["seed", "100", "-"]
+
+
 def test_an_episode_nobody_saw_the_end_of_is_cut(tmp_path: Path) -> None:
     told = ls_episodes([write(tmp_path / "r", episode_rows(0, 5, ended=False))]).summary()
     assert "  cut  " in told
@@ -169,8 +175,10 @@ def test_a_batch_goes_nowhere_it_should_not(replay: Path, tmp_path: Path) -> Non
     (tmp_path / "there.npz").touch()
     with pytest.raises(UsageError, match=r"there\.npz: exists; use --overwrite"):
         sample([replay], SMALL, out=tmp_path / "there.npz")
-    with pytest.raises(UsageError, match=r"suffix '\.jpg' is not known, wanted \.npz or \.png"):
+    with pytest.raises(UsageError, match=r"suffix '\.jpg' is not known, wanted \.npz or \.png; choose another --out"):
         sample([replay], SMALL, out=tmp_path / "batch.jpg")
+    with pytest.raises(UsageError, match=r"batch: has no suffix, wanted \.npz or \.png"):
+        sample([replay], SMALL, out=tmp_path / "batch")
 
 
 def test_only_the_section_of_the_replay_decides_how_a_batch_is_drawn() -> None:
@@ -191,6 +199,12 @@ def test_the_last_episodes_come_last(replay: Path) -> None:
 def test_later_collectors_come_later_however_short_their_streams_are(replay: Path) -> None:
     write(replay, stream_rows([3]), seed=1, append=True)
     assert tail([replay], 1, rows=False).lines[0].steps == 2
+
+
+def test_the_last_episodes_are_those_of_all_lanes(tmp_path: Path) -> None:
+    lanes = [list(stream_rows([5, 3], lane=0)), list(stream_rows([3, 4], lane=1))]
+    write(tmp_path / "r", [rows[t] for t in range(8) for rows in lanes if t < len(rows)], lanes=2)
+    assert [line.key[-4:] for line in tail([tmp_path / "r"], 4, rows=False).lines] == ["e1/0", "e0/0", "e1/1", "e0/1"]
 
 
 def test_the_last_rows_are_told_in_a_few_words(replay: Path) -> None:
