@@ -67,7 +67,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class ModelStates:
-    """What a world model offers to the start of windows; see `replay.starts.States`.
+    """What a world model offers to the start of windows; see `replay.windows.starts.States`.
 
     Attributes:
         to_batch: windows as tensors.
