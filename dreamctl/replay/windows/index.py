@@ -137,7 +137,9 @@ class WindowIndex:
         """First rows of windows of one stream that do not overlap, from a row on."""
         low, high = np.searchsorted(self.stream, [number, number + 1]).tolist()
         at = max(low, low + int(np.searchsorted(self.first[low:high], row, side="right")) - 1)
-        runs = zip(*(column[at:high].tolist() for column in (self.first, self.run_length, self.anchor)), strict=True)
+        # Very many episodes may be too short for a window.
+        long = at + np.flatnonzero(self.run_length[at:high] >= self.window)
+        runs = zip(*(column[long].tolist() for column in (self.first, self.run_length, self.anchor)), strict=True)
         for first, length, anchor in runs:
             skipped = max(0, -(-(max(first, row) - anchor) // self.window))
             yield from range(anchor + self.window * skipped, first + length - self.window + 1, self.window)
