@@ -11,7 +11,7 @@ from dreamctl.core.experience import Array, TaskSpec
 from dreamctl.replay.format import step_fields
 from dreamctl.replay.shards import check
 from dreamctl.replay.shards.chunks import DEFLATE, decoded
-from dreamctl.replay.shards.deflating import decompress
+from dreamctl.replay.shards.deflating import decompress_into
 from dreamctl.replay.shards.located import Chunked, Contiguous, Layout
 from dreamctl.replay.streams.cache import Cache, Kept, Shelf
 from dreamctl.replay.streams.columns import Source
@@ -121,7 +121,6 @@ class ChunkedRows:
         self._layout, self._chunked, self._files, self._shelf = layout, chunked, files, shelf
         self.rows, self.block_rows = layout.rows, chunked.shape[0]
         self._kept = Kept(layout.rows)
-        self._size = math.prod(chunked.shape) * layout.dtype.itemsize
         self._plain = chunked.filters == (DEFLATE,)
 
     def read(self, first: int, out: Array) -> None:
@@ -136,7 +135,10 @@ class ChunkedRows:
         while at < rows:
             number, inside = divmod(first + at, height)
             taken = min(rows - at, height - inside)
-            out[at : at + taken] = self.block(number)[inside : inside + taken]
+            if taken == height:
+                self._decode(number, out[at : at + taken])
+            else:
+                out[at : at + taken] = self.block(number)[inside : inside + taken]
             at += taken
 
     @cached_property
@@ -151,20 +153,24 @@ class ChunkedRows:
         Raises:
             InputError: as `read` does.
         """
+        found: Array = np.empty(self._chunked.shape, self._layout.dtype)
+        self._decode(number, found)
+        # The last chunk of a dataset is as large as the others.
+        return found[: self.rows - number * self.block_rows]
+
+    def _decode(self, number: int, out: Array) -> None:
+        """Fill `out`, of the shape of a chunk, with one."""
         layout, chunked = self._layout, self._chunked
         offset, size, mask = self._table[number]
         raw = self._files.of(layout.path, layout.inode, layout.size).read(offset, size)
+        first = number * self.block_rows
         try:
             if self._plain and not mask:
-                data = decompress(raw, self._size)
+                decompress_into(raw, out)
             else:
-                data = decoded(raw, chunked.filters, mask, layout.dtype.itemsize, self._size)
+                out[...] = np.ndarray(chunked.shape, layout.dtype, decoded(raw, chunked.filters, mask, layout.dtype.itemsize, out.nbytes))
         except ValueError as error:
-            place = f"{layout.path}: {layout.name} row {number * self.block_rows}"
+            place = f"{layout.path}: {layout.name} row {first}"
             raise InputError(f"{place} is damaged (its chunk {error}); copy or collect it again") from error
-        found: Array = np.ndarray(chunked.shape, layout.dtype, data)
-        # The last chunk of a dataset is as large as the others.
-        found = found[: self.rows - number * self.block_rows]
         if layout.dtype.kind == "f":
-            check.finite(layout.path, layout.name.removeprefix("/steps/"), found, number * self.block_rows)
-        return found
+            check.finite(layout.path, layout.name.removeprefix("/steps/"), out[: self.rows - first], first)
