@@ -26,15 +26,17 @@ class Lock:
     """
 
     def __init__(self, path: Path, descriptor: int) -> None:
-        self._path = path
+        self._path, self._descriptor, self._process = path, descriptor, os.getpid()
         self._close = weakref.finalize(self, _let_go, descriptor, _key(os.fstat(descriptor)))
         self._close.atexit = False
 
     def release(self) -> None:
-        """Remove the file and let go of it."""
+        """Remove the file and let go of it; in the child of a fork, which has no lock, only let go."""
         if self._close.alive:
-            with suppress(OSError):
-                self._path.unlink(missing_ok=True)
+            # Where the folder was moved, another process may have locked a file of this name meanwhile.
+            if self._process == os.getpid() and _lies_at(self._path, self._descriptor):
+                with suppress(OSError):
+                    self._path.unlink(missing_ok=True)
             self._close()
 
 
@@ -89,7 +91,7 @@ def try_lock(path: Path) -> Lock | None:
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Between opening and locking, the writer before may have removed it: then the lock is on a file that others do not see.
-            if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+            if _lies_at(path, descriptor):
                 _introduce(descriptor)
                 _held.add(_key(os.fstat(descriptor)))
                 return Lock(path, descriptor)
@@ -135,6 +137,14 @@ def _described(content: bytes) -> str:
         return f"another process writes it: pid {int(who['pid'])} on {who['host']} since {since} ({str(who['command'])[:80]})"
     except (ValueError, KeyError, TypeError):
         return "another process writes it"
+
+
+def _lies_at(path: Path, descriptor: int) -> bool:
+    """Whether the open file is the one of this name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False
 
 
 def _is_ours(path: Path) -> bool:

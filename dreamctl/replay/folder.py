@@ -65,6 +65,7 @@ def open_folder(path: Path, append: bool) -> Path:
         raise UsageError(f"{path}: is one finished file, which nothing is added to; collect into a folder, or use --overwrite")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        sync_folder(folder.parent)
     except OSError as error:
         raise OutputError(f"{folder}: cannot make this folder ({error.strerror}); choose another --out") from error
     return folder
@@ -144,17 +145,31 @@ def claim_collector(folder: Path, origin: Origin, lanes: int, gone: Collection[s
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove the parts of a file that is complete: all at once, so that no kill leaves some of them to be taken for rows of their own."""
+    """Remove the parts of a file that is complete: all at once, so that no kill leaves some of them to be taken for rows of their own.
+
+    Raises:
+        OutputError: they cannot be removed, or there is something else in the folder.
+    """
     finish_removing(folder)
-    folder.rename(temporary_of(folder))
-    sync_folder(folder.parent)
+    try:
+        folder.rename(temporary_of(folder))
+        sync_folder(folder.parent)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot remove it ({error.strerror}); what it holds is in the one file") from error
     finish_removing(folder)
 
 
 def finish_removing(folder: Path) -> None:
-    """Remove what a kill has left of parts that were being removed."""
+    """Remove what a kill has left of parts that were being removed.
+
+    Raises:
+        OutputError: they cannot be removed, or there is something else among them.
+    """
     gone = temporary_of(folder)
-    for path in [*shard_paths(gone), *gone.glob(".*.lock"), *gone.glob(".*.tmp")]:
-        path.unlink()
-    if gone.is_dir():
-        gone.rmdir()
+    try:
+        for path in [*shard_paths(gone), *gone.glob(".*.lock"), *gone.glob(".*.tmp")]:
+            path.unlink()
+        if gone.is_dir():
+            gone.rmdir()
+    except OSError as error:
+        raise OutputError(f"{gone}: cannot remove it ({error.strerror}); its rows are in the one file, remove the rest by hand") from error

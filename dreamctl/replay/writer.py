@@ -1,5 +1,6 @@
 """Writes replays: a live shard a lane, sealed in the background once it is full; one file made of such shards; whole episodes at once."""
 
+import os
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from dreamctl.core.experience import Array, Episode, Row, TaskSpec
+from dreamctl.core.files import unwritable
 from dreamctl.replay.folder import check_appendable, claim_collector, open_folder, remove_parts, shard_paths, written_before
 from dreamctl.replay.format import Field, Kind, column_fields, episode_fields, step_fields, truth_fields
+from dreamctl.replay.shards.header import check_readable
 from dreamctl.replay.shards.live import LiveShard
 from dreamctl.replay.shards.origin import Origin
 from dreamctl.replay.shards.sealed import write_sealed
@@ -78,20 +81,22 @@ class ReplayWriter:
         wanted = [shard_rows, None if steps is None else 2 * -(-steps // lanes)]
         self._most_rows, self._most_bytes = min((rows for rows in wanted if rows is not None), default=None), shard_mb << 20
         self._folder = self._opened(append)
-        self.collector, self._locks = claim_collector(self._folder, self._origin, lanes, Gone.of(self._folder).collectors)
+        self.collector, locks = claim_collector(self._folder, self._origin, lanes, Gone.of(self._folder).collectors)
         self._lanes = [Lane(f"{self.collector}-e{number}") for number in range(lanes)]
-        self._background = Background(sync_seconds, backlog=2 * lanes)
+        self._background = Background(sync_seconds, 2 * lanes, locks)
         weakref.finalize(self, self._background.leave).atexit = False
         self._failed = self._closed = False
+        self._process = os.getpid()
 
     def add(self, row: Row) -> None:
         """Write one row. After an error the writer takes no more; rows that were added stay readable.
 
         Raises:
             OutputError: it cannot be written, or rows before it could not be sealed.
-            InputError: the rows have other columns than the shards that are there.
+            InputError: the rows have other columns than the shards that are there, or are larger than readers take.
         """
         assert not self._failed, "a writer that failed takes no more rows"
+        assert self._process == os.getpid(), "rows are added by the process that made the writer"
         self._failed = True
         self._background.check()
         lane = self._lanes[row.lane]
@@ -118,7 +123,7 @@ class ReplayWriter:
             OutputError: it cannot be written; rows that were added stay readable.
         """
         self.pause()
-        if self._folder != self.path and self._folder.is_dir():
+        if self._folder != self.path and self._folder.is_dir() and self._process == os.getpid():
             if shard_paths(self._folder):
                 merge(self._folder, self.path, self._origin)
             remove_parts(self._folder)
@@ -129,8 +134,8 @@ class ReplayWriter:
         Raises:
             OutputError: it cannot be written; rows that were added stay readable, and the next writer seals them.
         """
-        if self._closed:
-            return
+        if self._closed or self._process != os.getpid():
+            return  # the child of a fork leaves everything to its parent
         self._closed = True
         try:
             if not self._failed:
@@ -141,11 +146,6 @@ class ReplayWriter:
                 self._background.wait()
         finally:
             self._background.stop()
-            for lane in self._lanes:
-                if lane.shard is not None and lane.shard.rows == 0:
-                    lane.shard.path.unlink(missing_ok=True)
-            for lock in self._locks:
-                lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -158,11 +158,14 @@ class ReplayWriter:
 
     def _opened(self, append: bool) -> Path:
         """The folder of the shards, in which rows of this task may be written and no crash has left anything."""
-        if append:
-            drop_merged_parts(self.path)
-        folder = open_folder(self.path, append)
-        recover(folder)
-        check_appendable(self.path, self._origin.spec, step_fields(self._origin.spec), written_before(folder))
+        try:
+            if append:
+                drop_merged_parts(self.path)
+            folder = open_folder(self.path, append)
+            recover(folder)
+            check_appendable(self.path, self._origin.spec, step_fields(self._origin.spec), written_before(folder))
+        except OSError as error:
+            raise unwritable(self.path, error) from error
         return folder
 
     def _begin(self, lane: Lane, row: Row) -> LiveShard:
@@ -176,6 +179,7 @@ class ReplayWriter:
         rows = max(2, self._most_bytes // sum(field.row_bytes for field in self._fields if not field.per_episode))
         rows = rows if self._most_rows is None else max(2, min(rows, self._most_rows))
         attributes = self._origin.attributes(self._fields, stream=lane.stream, seq=lane.seq, first_row=lane.first_row)
+        check_readable(attributes)
         # Few episodes are shorter than 16 rows; where they are, the shard is full when its table is.
         episodes = min(rows, max(64, rows // 16))
         lane.shard = LiveShard(lane.path(self._folder), attributes, self._fields, (rows, episodes), lane.open_episode)

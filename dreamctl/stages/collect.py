@@ -97,6 +97,8 @@ def _collect(resolved: Resolved, out: Path, policy: Path | None, session: Sessio
             pictures = Frames(config.frame_size) if frames else None
             driver = Driver(envs, spec, actor, seed=session.seed, frames=pictures, offset=before)
             if session.existing == "overwrite":
+                # Since the environment was begun to be made, someone may append.
+                check_idle(shards_folder(out))
                 remove_output(out, SHARDS)
             asked = tally.wanted if tally.episodes is None else None
             with new_writer(out, spec, envs, config, session, known_as, append=append, steps=asked) as writer:

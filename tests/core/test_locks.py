@@ -95,3 +95,26 @@ def test_a_lock_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot write"), sole_writer(tmp_path / "file" / "run"):
         pass
+
+
+def test_a_lock_of_the_same_name_that_another_process_took_elsewhere_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    lock = lock_file(tmp_path / "folder" / "lock", tmp_path / "folder")
+    (tmp_path / "folder").rename(tmp_path / "moved")
+    (tmp_path / "folder").mkdir()
+    other = lock_file(tmp_path / "folder" / "lock", tmp_path / "folder")
+    lock.release()
+    assert (tmp_path / "folder" / "lock").exists()
+    other.release()
+
+
+def test_the_child_of_a_fork_does_not_release_the_lock_of_its_parent(tmp_path: Path) -> None:
+    lock = lock_file(tmp_path / "lock", tmp_path / "out")
+    child = os.fork()
+    if child == 0:
+        lock.release()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert (tmp_path / "lock").exists()
+    lock.release()
+    assert not (tmp_path / "lock").exists()

@@ -7,10 +7,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import Box, Discrete
 
 from dreamctl.core.errors import InputError, OutputError, UsageError
-from dreamctl.core.experience import Episode
+from dreamctl.core.experience import Episode, TaskSpec
+from dreamctl.replay.editing.selection import exact_spaces
 from dreamctl.replay.folder import places
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.writer import ReplayWriter, write_episodes
@@ -234,3 +235,35 @@ def test_evaluation_episodes_are_a_replay_of_kind_env(tmp_path: Path) -> None:
     replay = open_replay([tmp_path / "eval.h5"])
     assert replay.kind == "env"
     assert all(same(replay.load(info), episodes[info.id]) for info in replay.episodes())
+
+
+@pytest.mark.parametrize("side", [64, 480])
+def test_pictures_whose_bounds_are_too_long_to_state_one_by_one_are_read_back(tmp_path: Path, side: int) -> None:
+    spec = TaskSpec({"observation": Box(0, 255, (side, side, 3), np.uint8)}, Discrete(5), "gym", "Toy-v0")
+    rows = [replace(row, observation={"observation": np.full((side, side, 3), n, np.uint8)}) for n, row in enumerate(episode_rows(0, 4))]
+    folder = write(tmp_path / "replay", rows, spec=spec, shard_mb=1)
+    (stream,) = open_replay([folder]).streams
+    assert stream.column("observation/observation", 0, 4)[:, side // 2, 0, 2].tolist() == [0, 1, 2, 3]
+    path = sorted(folder.glob("*.h5"))[0]
+    assert exact_spaces(path).keys() == ({"action_space"} if side == 480 else {"action_space", "observation_space"})
+
+
+@pytest.mark.parametrize("side, extra, told", [(2500, 1, "18750000 bytes a step, more than 16 MiB"), (8, 2500, "is larger than 16 MiB")])
+def test_rows_that_no_reader_takes_are_refused_before_the_first_is_written(tmp_path: Path, side: int, extra: int, told: str) -> None:
+    spec = TaskSpec({"observation": Box(0, 255, (side, side, 3), np.uint8)}, Discrete(5), "gym", "Toy-v0")
+    (row,) = episode_rows(0, 1, extra={"frame": np.zeros((1, extra, extra, 3), np.uint8)})
+    row = replace(row, observation={"observation": np.zeros((side, side, 3), np.uint8)})
+    with pytest.raises(InputError, match=told):
+        write(tmp_path / "replay", [row], spec=spec)
+    assert not list((tmp_path / "replay").iterdir())
+
+
+def test_a_stranger_among_the_parts_is_told_and_kept(tmp_path: Path) -> None:
+    writer = ReplayWriter(tmp_path / "one.h5", SPEC, lanes=1, seed=0)
+    for row in stream_rows([4]):
+        writer.add(row)
+    (tmp_path / "one.h5.parts" / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"one\.h5\.parts\.tmp: cannot remove it \(Directory not empty\); its rows are in the one file"):
+        writer.close()
+    assert open_replay([tmp_path / "one.h5"]).rows == 4
+    assert (tmp_path / ".one.h5.parts.tmp" / "notes.txt").read_text() == "mine"

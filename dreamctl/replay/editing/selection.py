@@ -13,6 +13,7 @@ from dreamctl.core.experience import Array
 from dreamctl.replay.editing.recording import Recording
 from dreamctl.replay.format import Field, schema_difference
 from dreamctl.replay.reader import Replay
+from dreamctl.replay.shards.attributes import read_attributes
 from dreamctl.replay.shards.facts import alike, read_facts
 from dreamctl.replay.shards.header import Header, opened, read_header, text_attribute
 from dreamctl.replay.shards.origin import Origin
@@ -105,8 +106,13 @@ def origin_of(files: Sequence[Path], replay: Replay | Header, command: Sequence[
 
 
 def exact_spaces(path: Path) -> dict[str, str]:
-    """The spaces of a shard as it states them: they may tell more than those that networks are built for."""
-    return {name: root_text(path, name) for name in ("observation_space", "action_space")}
+    """The spaces of a shard as it states them, but those it leaves out: they may tell more than those that networks are built for."""
+    try:
+        with opened(path) as file:
+            stated = read_attributes(file)
+    except (KeyError, TypeError, OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"{path}: has no readable attributes; copy or collect it again, or leave it out") from error
+    return {name: str(stated[name]) for name in ("observation_space", "action_space") if name in stated}
 
 
 def root_text(path: Path, name: str) -> str:

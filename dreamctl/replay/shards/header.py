@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
@@ -149,6 +149,18 @@ def count_attribute(file: h5py.File, name: str) -> int:
     if not 0 <= value < 1 << 62:
         raise ValueError(f"attribute {name} is {value}, wanted a count")
     return int(value)
+
+
+def check_readable(attributes: Mapping[str, str | int]) -> None:
+    """Refuse the root attributes of a shard to come that no reader would take.
+
+    Raises:
+        InputError: a text is too long, or the task or the schema is none that is read.
+    """
+    for name, value in attributes.items():
+        if isinstance(value, str) and len(value.encode()) > LONGEST_TEXT:
+            raise InputError(f"{name} takes {len(value.encode())} bytes, more than {LONGEST_TEXT >> 20} MiB; choose smaller spaces")
+    _understood(str(attributes["task_spec"]), attributes["kind"], str(attributes["schema"]))  # type: ignore[arg-type]
 
 
 def first_line(error: Exception) -> str:

@@ -83,7 +83,10 @@ class LiveShard:
         self._start, self._inside = 0, False
         # An episode that is cut needs its place in the table, and so does the one that cuts it.
         offsets = _create(path, attributes, fields, (capacity[0], capacity[1] + 1))
-        self._file = path.open("r+b", buffering=0)
+        try:
+            self._file = path.open("r+b", buffering=0)
+        except OSError as error:
+            raise unwritable(path, error) from error
         self.descriptor = self._file.fileno()
         columns = {f.path: _Column(self.descriptor, offsets[f.path], f.row_bytes, np.dtype(f.dtype)) for f in (*fields, COMMIT)}
         self._counters = columns[COMMIT.path]._replace(size=_COMMIT.size)
@@ -199,6 +202,8 @@ def _below(columns: dict[str, _Column], prefix: str) -> dict[str, _Column]:
 
 def _create(path: Path, attributes: Attributes, fields: Sequence[Field], capacity: tuple[int, int]) -> dict[str, int]:
     """Make the file, all of its space reserved; where each dataset begins, by path."""
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: cannot write, its folder is gone; leave the folder alone until its writer has ended")
     lengths = {f.path: capacity[1] if f.per_episode else capacity[0] for f in fields} | {COMMIT.path: 4}
     placed = [*fields, COMMIT]
     size = sum(lengths[field.path] * field.row_bytes + ALIGNMENT["alignment_interval"] for field in placed)

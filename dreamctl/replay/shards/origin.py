@@ -16,6 +16,7 @@ import h5py
 from dreamctl.core.experience import TaskSpec
 from dreamctl.core.spaces import nested_space, space_to_json, spec_to_json
 from dreamctl.replay.format import ALIGNMENT, FORMAT, VERSION, Field, Kind, schema_id, schema_to_json
+from dreamctl.replay.shards.header import LONGEST_TEXT
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,19 @@ class Origin:
             "env_id": self.spec.name,
             "task_spec": spec_to_json(self.spec),
             "gym_spec": self.gym_spec,
-            "observation_space": space_to_json(nested_space(self.spec.observation)),
-            "action_space": space_to_json(self.spec.action),
+            **self._spaces,
             "schema": schema,
             "schema_id": schema_id(schema),
             "seed": self.seed,
             "policy": json.dumps(self.policy if isinstance(self.policy, str) else dict(self.policy)),
         }
         return {**named, "parent": json.dumps(dict(self.parent))} if self.kind == "imagined" else named
+
+    @functools.cached_property
+    def _spaces(self) -> dict[str, str | int]:
+        """The spaces as Minari states them, bound by bound; left out where that is too long. Readers go by the task spec."""
+        texts = {"observation_space": space_to_json(nested_space(self.spec.observation)), "action_space": space_to_json(self.spec.action)}
+        return {name: text for name, text in texts.items() if len(text) <= LONGEST_TEXT}
 
 
 @functools.cache

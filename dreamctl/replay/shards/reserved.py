@@ -97,7 +97,7 @@ def allocate(descriptor: int, first: int, size: int) -> None:
         try:
             os.posix_fallocate(descriptor, first, size)
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
                 raise
         else:
             return

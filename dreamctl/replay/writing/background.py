@@ -1,11 +1,18 @@
 """The thread behind a writer: seals full shards, and makes the rows of the others durable every few seconds."""
 
+import atexit
+import os
 import threading
 import time
+import weakref
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from dreamctl.core.errors import InputError, OutputError
+from dreamctl.core.files import unwritable
+from dreamctl.core.locks import Lock
 from dreamctl.replay.shards.live import LiveShard
 from dreamctl.replay.shards.sealing import seal_live
 
@@ -23,10 +30,11 @@ class Background:
     Args:
         sync_seconds: between two times at which rows are made durable.
         backlog: how many full shards may wait, each of them on disk at its full size.
+        locks: of the streams: nobody else may seal their shards while the thread does, also when its writer is forgotten.
     """
 
-    def __init__(self, sync_seconds: float, backlog: int) -> None:
-        self._sync_seconds, self._backlog = sync_seconds, backlog
+    def __init__(self, sync_seconds: float, backlog: int, locks: Sequence[Lock]) -> None:
+        self._sync_seconds, self._backlog, self._locks = sync_seconds, backlog, locks
         self._live: list[LiveShard] = []
         self._jobs: deque[_Job] = deque()
         self._error: BaseException | None = None
@@ -34,6 +42,7 @@ class Background:
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="replay", daemon=True)
         self._thread.start()
+        _at_work.add(self)
 
     def watch(self, shard: LiveShard) -> None:
         """Make the rows of a new shard durable from now on."""
@@ -73,11 +82,27 @@ class Background:
                 self._check()
 
     def stop(self) -> None:
-        """Finish the job at hand, no other one, and let go of every file."""
+        """Finish the job at hand, no other one, remove shards without rows, and let go of every file and lock.
+
+        Raises:
+            OutputError: such a shard cannot be removed.
+        """
+        self.end()
+        try:
+            for shard in self._live:
+                shard.close()
+                if shard.rows == 0:
+                    shard.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise unwritable(shard.path, error) from error
+        finally:
+            for lock in self._locks:
+                lock.release()
+
+    def end(self) -> None:
+        """Finish the job at hand, and no other one."""
         self.leave()
         self._thread.join()
-        for shard in self._live:
-            shard.close()
 
     def leave(self) -> None:
         """Ask the thread to end, without waiting for it."""
@@ -112,10 +137,26 @@ class Background:
             return self._jobs[0] if self._jobs else None
 
     def _seal(self, job: _Job) -> None:
-        seal_live(job.shard.path, ended=job.ended)
+        try:
+            seal_live(job.shard.path, ended=job.ended)
+        except InputError as error:
+            problem = str(error).removeprefix(f"{job.shard.path}: ")
+            raise OutputError(f"{job.shard.path}: was moved, removed or changed while it was written: {problem}") from error
         with self._changed:
             job.shard.close()
             self._live.remove(job.shard)
             if self._jobs and self._jobs[0] is job:
                 self._jobs.popleft()
             self._changed.notify_all()
+
+
+_at_work: weakref.WeakSet[Background] = weakref.WeakSet()
+# A child of a fork has the object and not the thread.
+os.register_at_fork(after_in_child=_at_work.clear)
+
+
+@atexit.register
+def _end_all() -> None:
+    """Wait for the threads of writers that nobody closed: exit waits forever for the lock of HDF5 where it stops a thread that has it."""
+    for background in list(_at_work):
+        background.end()
