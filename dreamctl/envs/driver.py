@@ -93,6 +93,9 @@ class Driver:
         self._age = np.where(is_first, 0, self._age + 1)
         observation = self._stored(flat_values(value))
         self._check_finite("reward", reward)
+        large = np.abs(reward) > np.finfo(np.float32).max
+        if large.any():
+            self._refuse("reward", reward, large, "one that a float32 holds")
         pictures = self._pictures()
         self._last = terminated | truncated
         self.env_steps += int((~is_first).sum())

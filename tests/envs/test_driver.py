@@ -111,6 +111,7 @@ def test_processes_give_the_rows_of_one_process() -> None:
     ("defect", "said"),
     [
         ("nan reward", "reward is nan"),
+        ("large reward", r"reward is 1e\+39, wanted one that a float32 holds"),
         ("infinite observation", "observation 'body/place' is"),
         ("raises", "RuntimeError: the floor is gone"),
         ("leaves", "SystemExit: 0"),

@@ -41,6 +41,7 @@ class Walk(gymnasium.Env):
         clock = self.defect == "terminates at the limit"
         terminated = bool(self.place[0] < -2) and not clock
         reward = np.nan if self.defect == "nan reward" and self.t == 2 else float(self.place.sum())
+        reward = 1e39 if self.defect == "large reward" and self.t == 2 else reward
         return self._observation(), reward, terminated or (clock and over), over and not clock and not terminated, {}
 
     def _observation(self):

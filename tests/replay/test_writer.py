@@ -248,7 +248,9 @@ def test_pictures_whose_bounds_are_too_long_to_state_one_by_one_are_read_back(tm
     assert exact_spaces(path).keys() == ({"action_space"} if side == 480 else {"action_space", "observation_space"})
 
 
-@pytest.mark.parametrize("side, extra, told", [(2500, 1, "18750000 bytes a step, more than 16 MiB"), (8, 2500, "is larger than 16 MiB")])
+@pytest.mark.parametrize(
+    ("side", "extra", "told"), [(2500, 1, "18750000 bytes a step, more than 16 MiB"), (8, 2500, "is larger than 16 MiB")]
+)
 def test_rows_that_no_reader_takes_are_refused_before_the_first_is_written(tmp_path: Path, side: int, extra: int, told: str) -> None:
     spec = TaskSpec({"observation": Box(0, 255, (side, side, 3), np.uint8)}, Discrete(5), "gym", "Toy-v0")
     (row,) = episode_rows(0, 1, extra={"frame": np.zeros((1, extra, extra, 3), np.uint8)})

@@ -7,7 +7,7 @@ import pytest
 from dreamctl.core.config import Layer, parse_assignment
 from dreamctl.core.errors import InputError, UsageError
 from dreamctl.core.layers import preset_layers
-from dreamctl.stages.experiment import recorded, resolve
+from dreamctl.stages.experiment import gone_on, recorded, resolve
 
 REFUSED = {
     "replay.batch_size=0": "replay.batch_size: found 0, wanted at least 1",
@@ -58,6 +58,15 @@ def test_a_wrong_key_names_the_kind_and_the_preset_or_file() -> None:
         resolve([*preset_layers("note"), Layer("mine.yaml", {"world_model": {"rssm": {"cell": {"blocks": 4}}}})])
     sized = resolve([layer for name in ("size1m", "note") for layer in preset_layers(name)])
     assert sized.plain["world_model"]["latent"]["kind"] == "gaussian", "sizes first, then who they are of"
+
+
+def test_a_recorded_key_that_means_nothing_any_more_is_dropped() -> None:
+    config = {"collect": {"seal_steps": 256, "shard_mb": 16}}
+    assert recorded(config, Path("old.ckpt")).experiment.collect.shard_mb == 16
+    free = gone_on(config, resolve([Layer("given", {"run": {"steps": 9000}})]), ["run"]).experiment
+    assert (free.collect.shard_mb, free.run.steps) == (16, 9000)
+    with pytest.raises(UsageError, match=r"collect\.seal_steps: no such key"):
+        resolve([Layer("given", config)])
 
 
 def test_a_recorded_config_of_another_version_is_a_wrong_input() -> None:

@@ -117,6 +117,17 @@ def test_a_stopped_and_resumed_run_has_exact_counters(tmp_path: Path, at: int) -
     assert [line["env_steps"] for line in lines(out) if "eval/return_mean" in line][-1] == STEPS
 
 
+def test_a_run_of_a_version_that_sealed_by_steps_goes_on(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(StoppedEarly):
+        run(tiny(), out, stopping(130))
+    before = Checkpoint.load(out / "agent.ckpt")
+    assert "seal_steps" not in before.config["collect"]
+    replace(before, config={**before.config, "collect": {**before.config["collect"], "seal_steps": 256}}).save(out / "agent.ckpt")
+    run(tiny(), out, RESUME)
+    check_finished(out)
+
+
 def test_several_lanes_keep_the_counts(tmp_path: Path) -> None:
     out, experiment = tmp_path / "run", tiny(env={"num_envs": 3})
     with pytest.raises(Interrupted):
