@@ -12,12 +12,13 @@ from dreamctl.core.experience import Episode, Row, TaskSpec
 from dreamctl.core.spaces import spec_difference
 from dreamctl.replay.format import Kind
 from dreamctl.replay.shards.shard import read_shard
+from dreamctl.replay.streams.episodes import EpisodeInfo
 from dreamctl.replay.streams.holdout import hold_out
 from dreamctl.replay.streams.join import Opened
 from dreamctl.replay.streams.loading import load_episode, read_further
 from dreamctl.replay.streams.place import FileRecord, Place
 from dreamctl.replay.streams.sources import Sources
-from dreamctl.replay.streams.stream import EpisodeInfo, Stream
+from dreamctl.replay.streams.stream import Stream
 from dreamctl.replay.streams.summary import KeySummary, ReplaySummary, summarise
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dreamctl.replay.figures.compare import Comparison, compare
-from dreamctl.replay.streams.stream import EpisodeInfo
+from dreamctl.replay.streams.episodes import EpisodeInfo
 from dreamctl.stages.listed import ListedEpisode
 from dreamctl.stages.tables import count, figure, indented, table
 

@@ -14,7 +14,7 @@ from dreamctl.replay.editing.recording import write_recording
 from dreamctl.replay.editing.selection import Conditions as Conditions
 from dreamctl.replay.editing.selection import selected, split_by_share, whole_episodes
 from dreamctl.replay.reader import Replay, open_replay
-from dreamctl.replay.streams.stream import EpisodeInfo
+from dreamctl.replay.streams.episodes import EpisodeInfo
 from dreamctl.stages.replacing import check_replay, replaced, ticking
 from dreamctl.stages.tables import count, size
 

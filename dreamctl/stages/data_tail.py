@@ -7,7 +7,7 @@ from typing import Protocol
 
 from dreamctl.replay.reader import Replay, open_replay
 from dreamctl.replay.shards.facts import read_facts
-from dreamctl.replay.streams.stream import EpisodeInfo
+from dreamctl.replay.streams.episodes import EpisodeInfo
 from dreamctl.stages.listed import EPISODE_HEAD, EPISODE_RIGHT, ROW_HEAD, ROW_RIGHT, ListedEpisode, ListedRow, running
 from dreamctl.stages.tables import Columns
 

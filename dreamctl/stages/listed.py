@@ -11,7 +11,8 @@ from dreamctl.core.experience import Array
 from dreamctl.replay.format import parted
 from dreamctl.replay.reader import Replay
 from dreamctl.replay.shards.header import read_header
-from dreamctl.replay.streams.stream import EpisodeInfo, Stream
+from dreamctl.replay.streams.episodes import EpisodeInfo
+from dreamctl.replay.streams.stream import Stream
 from dreamctl.stages.tables import figure, table
 
 NUMBERS = 6  # of an observation in the text; JSON has none of them

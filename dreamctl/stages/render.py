@@ -18,7 +18,7 @@ from dreamctl.core.spaces import is_image
 from dreamctl.envs.discovery import build_suite, load_suite
 from dreamctl.envs.suite import Drawing, Suite, make_env, one_line
 from dreamctl.replay.reader import Replay, open_replay
-from dreamctl.replay.streams.stream import EpisodeInfo
+from dreamctl.replay.streams.episodes import EpisodeInfo
 from dreamctl.stages.experiment import RenderConfig, Resolved
 from dreamctl.stages.output import check_file
 from dreamctl.stages.plan import Plan

@@ -18,8 +18,8 @@ from dreamctl.replay.shards.facts import alike, read_facts
 from dreamctl.replay.shards.header import Header, opened, read_header, text_attribute
 from dreamctl.replay.shards.origin import Origin
 from dreamctl.replay.shards.shard import read_columns
+from dreamctl.replay.streams.episodes import EpisodeInfo, Span
 from dreamctl.replay.streams.holdout import held_out
-from dreamctl.replay.streams.stream import EpisodeInfo, Span
 
 BLOCK_BYTES = 16 << 20
 TABLE = ("length", "seed", "terminated", "truncated", "complete")
@@ -126,20 +126,6 @@ def root_text(path: Path, name: str) -> str:
             return text_attribute(file, name)
     except (KeyError, OSError, RuntimeError, ValueError) as error:
         raise InputError(f"{path}: has no readable attribute {name}; copy or collect it again, or leave it out") from error
-
-
-def episode_columns(info: EpisodeInfo, names: Sequence[str]) -> dict[str, Array]:
-    """Columns of one episode by their names below /steps, (T+1, ...), as they are stored; the last action is zero.
-
-    Raises:
-        InputError: they cannot be read.
-    """
-    pieces = [read_columns(span.path, names, span.first, span.rows) for span in info.spans]
-    columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in names}
-    for name, column in columns.items():
-        if name.split("/")[0] == "action":
-            column[-1] = 0
-    return columns
 
 
 def _common_fields(files: Sequence[Path]) -> Sequence[Field]:

@@ -12,7 +12,7 @@ from dreamctl.replay.format import parted
 from dreamctl.replay.reader import Replay, open_replay
 from dreamctl.replay.shards.facts import Facts, alike, read_facts
 from dreamctl.replay.shards.shard import read_columns
-from dreamctl.replay.streams.stream import EpisodeInfo
+from dreamctl.replay.streams.episodes import EpisodeInfo
 from dreamctl.replay.streams.summary import KeySummary
 
 PIECE = 1024  # rows that are hashed at once

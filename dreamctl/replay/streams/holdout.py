@@ -8,7 +8,8 @@ import numpy as np
 
 from dreamctl.core.experience import TaskSpec
 from dreamctl.replay.streams.columns import Column, Part
-from dreamctl.replay.streams.stream import EpisodeInfo, Origin, Stream, big_columns, row_dtype
+from dreamctl.replay.streams.episodes import EpisodeInfo
+from dreamctl.replay.streams.stream import Origin, Stream, big_columns, row_dtype
 
 Piece = tuple[Stream, EpisodeInfo]
 

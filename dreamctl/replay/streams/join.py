@@ -15,8 +15,9 @@ from dreamctl.replay.shards.header import Header
 from dreamctl.replay.shards.shard import Shard
 from dreamctl.replay.streams.columns import Source
 from dreamctl.replay.streams.descriptors import OpenFile
+from dreamctl.replay.streams.episodes import EpisodeInfo, Span
 from dreamctl.replay.streams.sources import Sources
-from dreamctl.replay.streams.stream import EpisodeInfo, Span, Stream
+from dreamctl.replay.streams.stream import Stream
 
 
 @dataclass(frozen=True)

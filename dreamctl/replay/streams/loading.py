@@ -7,7 +7,8 @@ import numpy as np
 from dreamctl.core.experience import Array, Episode
 from dreamctl.replay.format import FLAGS
 from dreamctl.replay.shards.shard import read_columns
-from dreamctl.replay.streams.stream import EpisodeInfo, Stream
+from dreamctl.replay.streams.episodes import EpisodeInfo
+from dreamctl.replay.streams.stream import Stream
 
 
 def load_episode(stream: Stream, info: EpisodeInfo, first: int, last: int) -> Episode:

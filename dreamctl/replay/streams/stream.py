@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice, zip_longest
 from operator import itemgetter
 from pathlib import Path
@@ -15,51 +15,7 @@ from dreamctl.core.codec import ActionCodec
 from dreamctl.core.experience import Array, Row, TaskSpec
 from dreamctl.replay.format import parted, step_fields
 from dreamctl.replay.streams.columns import Column
-
-
-class Span(NamedTuple):
-    """Rows of a file in which a piece of an episode lies."""
-
-    path: Path
-    first: int
-    rows: int
-
-
-@dataclass(frozen=True)
-class EpisodeInfo:
-    """One episode of a replay, joined over its segments.
-
-    Attributes:
-        stream: index into the replay's streams.
-        key: stream name and id: what the episode is known by however its replay grows.
-        start: its first row in the stream.
-        length: rows, T+1.
-        segments: of how many pieces it was written.
-        complete: whether the environment itself ended it.
-        context, source_shard, source_row: dreams only; see Episode.
-        spans: where it lies on disk; empty for rows that were only added in memory.
-    """
-
-    stream: int
-    key: str
-    start: int
-    length: int
-    id: int
-    seed: int
-    segments: int
-    complete: bool
-    episode_return: float
-    terminated: bool
-    truncated: bool
-    context: int = 0
-    source_shard: int = -1
-    source_row: int = -1
-    spans: tuple[Span, ...] = ()
-
-    @property
-    def ending(self) -> str:
-        """How it ended, in a word; `cut` where nobody saw its end."""
-        return "terminated" if self.terminated else "truncated" if self.truncated else "cut"
+from dreamctl.replay.streams.episodes import EpisodeInfo
 
 
 class Origin(NamedTuple):

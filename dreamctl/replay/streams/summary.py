@@ -8,7 +8,8 @@ import numpy as np
 
 from dreamctl.core.experience import TaskSpec
 from dreamctl.replay.format import Kind, step_fields
-from dreamctl.replay.streams.stream import EpisodeInfo, Stream
+from dreamctl.replay.streams.episodes import EpisodeInfo
+from dreamctl.replay.streams.stream import Stream
 
 
 @dataclass(frozen=True)

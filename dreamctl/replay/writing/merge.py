@@ -14,7 +14,7 @@ from dreamctl.replay.shards.origin import Origin
 from dreamctl.replay.shards.sealed import write_sealed
 from dreamctl.replay.shards.sealing import PIECE
 from dreamctl.replay.shards.shard import read_columns
-from dreamctl.replay.streams.stream import EpisodeInfo
+from dreamctl.replay.streams.episodes import EpisodeInfo
 
 
 def merge(folder: Path, target: Path, origin: Origin) -> None:

@@ -14,8 +14,9 @@ from dreamctl.core.errors import InputError
 from dreamctl.replay.convert.kinds import OurReplay
 from dreamctl.replay.editing.edit import gather, oldest, remove_shards
 from dreamctl.replay.editing.recording import SHARD_BYTES, Recording, write_recording
-from dreamctl.replay.editing.selection import Conditions, episode_columns, selected, split_by_share, whole_episodes
+from dreamctl.replay.editing.selection import Conditions, selected, split_by_share, whole_episodes
 from dreamctl.replay.reader import open_replay
+from dreamctl.replay.streams.episodes import EpisodeInfo
 from dreamctl.replay.streams.holdout import held_out
 from dreamctl.replay.writer import ReplayWriter, write_episodes
 from dreamctl.replay.writing.gone import Gone
@@ -34,10 +35,12 @@ def replay(tmp_path: Path) -> Path:
 
 def contents(path: Path) -> list[tuple[object, ...]]:
     """Every episode of a replay as plain values, sorted."""
-    return sorted(
-        (info.seed, info.complete, info.episode_return, *(episode_columns(info, COLUMNS)[name].tobytes() for name in COLUMNS))
-        for info in open_replay([path]).episodes()
-    )
+    replay = open_replay([path])
+
+    def values(info: EpisodeInfo) -> list[bytes]:
+        return [replay.streams[info.stream].column(name, info.start, info.length).tobytes() for name in COLUMNS]
+
+    return sorted((info.seed, info.complete, info.episode_return, *values(info)) for info in replay.episodes())
 
 
 def chosen(source: Path, target: Path, numbers: list[int]) -> Path:
