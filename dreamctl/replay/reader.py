@@ -156,7 +156,7 @@ class Replay:
     def summary(self) -> ReplaySummary:
         """What `data info` tells."""
         infos = [info for number, stream in enumerate(self._streams) for info in stream.episodes(number)]
-        return summarise(self.spec, self.kind, self._streams, infos, [record.path for record in self.files], self.extras)
+        return summarise(self.spec, self.kind, self._streams, infos, files=[record.path for record in self.files], extras=self.extras)
 
     def episodes(self) -> list[EpisodeInfo]:
         """The episodes, stream by stream; a lone row that no action followed is not one."""

@@ -68,7 +68,13 @@ class ReplaySummary:
 
 
 def summarise(
-    spec: TaskSpec, kind: Kind, streams: Sequence[Stream], infos: Sequence[EpisodeInfo], files: Sequence[Path], extras: Sequence[KeySummary]
+    spec: TaskSpec,
+    kind: Kind,
+    streams: Sequence[Stream],
+    infos: Sequence[EpisodeInfo],
+    *,
+    files: Sequence[Path],
+    extras: Sequence[KeySummary],
 ) -> ReplaySummary:
     """The figures of a replay with these streams, episodes (lone rows included), files and further columns."""
     rows = sum(len(stream) for stream in streams)
