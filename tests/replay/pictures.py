@@ -19,11 +19,12 @@ SPEC = TaskSpec(
 )
 
 
-def picture(code: int, number: int) -> Array:
-    """The picture of row `number` of a stream: no two are the same, and each packs well."""
-    eye = np.full((16, 16, 3), code, np.uint8)
-    eye[:, :8, 0], eye[:, 8:, 1] = number % 251, number // 251
-    return eye
+def pictures(codes: Array, numbers: Array) -> Array:
+    """The pictures of rows of streams, (n, 16, 16, 3): no two are the same, and each packs well."""
+    eyes = np.empty((len(codes), 16, 16, 3), np.uint8)
+    eyes[...] = codes[:, None, None, None]
+    eyes[:, :, :8, 0], eyes[:, :, 8:, 1] = (numbers % 251)[:, None, None], (numbers // 251 % 256)[:, None, None]
+    return eyes
 
 
 def picture_rows(lengths: Sequence[int], lane: int = 0, *, code: int = 0) -> Iterator[Row]:
@@ -33,7 +34,7 @@ def picture_rows(lengths: Sequence[int], lane: int = 0, *, code: int = 0) -> Ite
         for step in range(length):
             last = step == length - 1
             observation = {
-                "eye": picture(code, number),
+                "eye": pictures(np.array([code]), np.array([number]))[0],
                 "wide": np.full(100, number, np.float32),
                 "small": np.array([code, number], np.float32),
             }
@@ -45,6 +46,6 @@ def picture_rows(lengths: Sequence[int], lane: int = 0, *, code: int = 0) -> Ite
 def right(observation: dict[str, Array]) -> bool:
     """Whether the big columns of rows (..., ) are those that belong to the small one."""
     codes, numbers = observation["small"].reshape(-1, 2).astype(int).T
-    eyes = np.stack([picture(code, number) for code, number in zip(codes.tolist(), numbers.tolist(), strict=True)])
+    eyes = pictures(codes, numbers)
     wide = observation["wide"].reshape(-1, 100)
     return bool((observation["eye"].reshape(eyes.shape) == eyes).all() and (wide == numbers[:, None]).all())

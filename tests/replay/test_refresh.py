@@ -2,14 +2,10 @@
 
 import gc
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from dreamctl.core.errors import InputError
@@ -263,51 +259,3 @@ def test_the_oldest_shards_of_files_can_be_dropped_too(tmp_path: Path) -> None:
     assert [(info.start, info.length) for info in replay.episodes()] == [(0, 35), (35, 40)]
     assert not replay.refresh(), "a file that was dropped does not come back"
     assert right(dict(replay.load(replay.episodes()[0]).observation))
-
-
-WRITE = """
-import sys, time
-from pathlib import Path
-from dreamctl.replay.writer import ReplayWriter
-from tests.replay.pictures import SPEC, picture_rows
-folder, number = Path(sys.argv[1]), int(sys.argv[2])
-with ReplayWriter(folder, SPEC, lanes=2, seed=number, shard_rows=50, append=True) as writer:
-    print("writes", flush=True)
-    for rows in zip(*(picture_rows([17] * 100_000, lane, code=number) for lane in range(2))):
-        for row in rows:
-            writer.add(row)
-        time.sleep(0.003)  # as an environment takes its time
-"""
-
-
-def test_no_window_is_torn_while_three_processes_write(tmp_path: Path) -> None:
-    """Three processes have to start: longer than other tests."""
-    command = [sys.executable, "-c", WRITE, str(tmp_path / "replay")]
-    writers = [subprocess.Popen([*command, str(number)], stdout=subprocess.PIPE) for number in range(3)]
-    try:
-        for process in writers:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"writes\n"
-        replay, read = _opened(tmp_path / "replay"), 0
-        sampler, before = WindowSampler(replay, CONFIG, seed=0), replay.rows
-        while read < 20 or len(replay.streams) < 6 or replay.rows < before + 300:
-            replay.refresh()
-            windows = sampler.sample(read)
-            small = windows.observation["small"]
-            assert right(dict(windows.observation))
-            assert (small[..., 0] == small[:, :1, 0]).all()
-            assert (np.diff(small[..., 1], axis=1) == 1).all()
-            read += 1
-    finally:
-        for process in writers:
-            process.kill()
-            process.wait()
-
-
-def _opened(folder: Path) -> Replay:
-    """The replay once it holds a window."""
-    while True:
-        with suppress(InputError):
-            replay = open_replay([folder])
-            WindowSampler(replay, CONFIG, seed=0).check()
-            return replay

@@ -68,7 +68,8 @@ class _Libdeflate:
 
     def fill(self, data: bytes, out: Array) -> None:
         if not (out.flags.c_contiguous and out.flags.writeable):
-            return _fill(data, out)
+            _fill(data, out)
+            return
         decompressor = self._new()
         if not decompressor:
             raise MemoryError("no memory to inflate with")

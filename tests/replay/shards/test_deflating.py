@@ -51,7 +51,7 @@ def test_an_array_is_filled_with_what_was_compressed(codec: ModuleType) -> None:
 def test_memory_behind_an_array_that_is_filled_stays_as_it_was(codec: ModuleType) -> None:
     memory = np.full(len(DATA), 9, np.uint8)
     for data in (codec.compress(DATA.data), codec.compress(DATA[:49].data), b"", b"x", codec.compress(DATA.data)[:-9]):
-        with pytest.raises(ValueError, match="50 bytes deflated|49 bytes deflated"):
+        with pytest.raises(ValueError, match=r"(49|50) bytes deflated"):
             codec.decompress_into(data, memory[:50])
     assert (memory[50:] == 9).all()
     read_only = memory[:50]
