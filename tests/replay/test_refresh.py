@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -106,6 +107,21 @@ def test_the_last_action_of_an_open_episode_is_zero_until_its_effect_is_seen(wri
     add(writer, rows, 1)
     replay.refresh()
     assert replay.streams[0].columns["action"].tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 2, 0]
+
+
+def test_the_last_action_of_a_full_shard_is_known_as_soon_as_the_next_one_goes_on(writer: ReplayWriter, tmp_path: Path) -> None:
+    rows, seen = picture_rows([90]), tmp_path / "seen"
+    seen.mkdir()
+    add(writer, rows, 80)
+    writer.wait_sealed(writer.rotated[0].path)
+    for path in writer.path.glob("*.h5"):
+        shutil.copy(path, seen)  # the second one as it is until it has been sealed
+    replay = open_replay([seen])
+    assert replay.streams[0].columns["action"][77:].tolist() == [2, 0, 0]
+    add(writer, rows, 2)
+    shutil.copy(max(writer.path.glob("*.h5")), seen)
+    assert replay.refresh()
+    assert replay.streams[0].columns["action"][77:].tolist() == [2, 0, 1, 2, 0]
 
 
 def test_an_episode_over_several_shards_is_one_while_they_are_live_and_when_they_are_sealed(writer: ReplayWriter) -> None:

@@ -30,6 +30,7 @@ class Piece:
         file: a live one, open: it will be replaced under its name.
         commit: where the counters of a live one are, in bytes.
         sources: of its big columns, by name.
+        action: of its last row: zero in the stream until it is known what that led to.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class Piece:
     file: OpenFile | None = None
     commit: int = 0
     sources: Mapping[str, Source] = field(default_factory=dict)
+    action: Array | None = None
 
     @property
     def grown(self) -> bool:
@@ -122,7 +124,8 @@ class Joined:
         if at:
             check_joint(self.pieces[at - 1], piece)
         self._put(piece, shard, before.rows if before is not None else 0)
-        self.pieces[at : at + 1] = [piece]
+        action = self.stream.rows["action"][self._end(piece) - 1].copy() if piece.rows else None
+        self.pieces[at : at + 1] = [replace(piece, action=action)]
         return at
 
     def _put(self, piece: Piece, shard: Shard, known: int) -> None:
@@ -136,13 +139,18 @@ class Joined:
         for name, column in self.stream.big.items():
             column.adopt(first, piece.rows, piece.sources[name])
 
+    def _end(self, piece: Piece) -> int:
+        """The row of the stream behind its last one."""
+        return piece.header.first_row - self.stream.first_row + piece.rows
+
     def _end_cut_episodes(self, first: int) -> None:
         """Nobody saw what the last action of a cut episode did: it is the zero that no one takes, as everywhere."""
         for number, piece in enumerate(self.pieces[first:], first):
             ends = np.asarray(piece.episodes["start"], np.int64) + np.asarray(piece.episodes["length"], np.int64)
             cut = ~np.asarray(piece.episodes["complete"], bool)
-            if number + 1 < len(self.pieces) and _goes_on(self.pieces[number + 1]):
+            if piece.rows and number + 1 < len(self.pieces) and _goes_on(self.pieces[number + 1]):
                 cut[-1:] = False
+                self.stream.rows["action"][self._end(piece) - 1] = piece.action
             rows = piece.header.first_row - self.stream.first_row + ends[cut] - 1
             self.stream.rows["action"][rows] = 0
 
