@@ -1,5 +1,7 @@
 """Which windows are drawn: all alike, newer ones more often, or each new one once; and a draw depends on nothing else."""
 
+import json
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -118,6 +120,35 @@ def test_each_new_window_is_drawn_exactly_once_before_any_other(seed: int) -> No
     rows = len(replay.streams[0])
     assert sorted(drawn) == [(s, r) for s in range(3) for r in range(1, rows - LENGTH + 1, LENGTH)]
     assert drawn == sorted(drawn, key=lambda place: place[::-1]), "in the order in which they became complete"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_new_windows_are_those_of_the_official_queue(seed: int) -> None:
+    """Lanes in step; of the official code (`Replay.add`, `_sample`) one queue for all workers; rows go, and training is resumed."""
+    noise, lanes = np.random.default_rng(seed), 1 + seed
+    replay, queue, counts = memory(lanes), deque[tuple[int, int]](), [0] * lanes
+    sampler, seen = WindowSampler(replay, CONFIG, seed), 0
+    for k in range(80):
+        for _ in range(int(noise.integers(0, 9))):
+            grow(replay, 1, range(lanes))
+            for lane in range(lanes):
+                start = counts[lane] + 1 - LENGTH
+                queue.extend([(lane, start)] if start >= 0 and counts[lane] % LENGTH == 0 else [])
+                counts[lane] += 1
+        if noise.random() < 0.2:
+            for stream in replay.streams:
+                stream.drop(min(int(noise.integers(0, 4 * LENGTH)), max(0, len(stream) - LENGTH)))
+        if noise.random() < 0.2:
+            sampler, behind = WindowSampler(replay, CONFIG, seed), json.loads(json.dumps(dict(sampler.behind)))
+            sampler.go_on(behind)
+        if not sampler.windows:
+            continue
+        found = [(stream, row + replay.streams[stream].first_row) for stream, row in places(sampler.sample(k))]
+        left = [(lane, start) for lane, start in queue if start >= replay.streams[lane].first_row]
+        queue = deque(left[len(found) :])
+        assert found[: len(left)] == left[: len(found)]
+        seen += len(left[: len(found)])
+    assert seen > 30
 
 
 def test_a_sampler_that_is_given_what_is_behind_goes_on_with_the_same_draws() -> None:
