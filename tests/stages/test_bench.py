@@ -1,11 +1,14 @@
 """`bench replay` times real files and says how each thing compares."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from dreamctl.core.session import Session
+from dreamctl.replay import benchmark
 from dreamctl.replay.benchmark import in_turns, measure
 from dreamctl.stages.bench import BenchResult, rendered
 
@@ -23,7 +26,26 @@ def test_rows_are_rendered_episodes_one_after_another(rows: list) -> None:
     assert [row.is_first for row in rows] == follows_an_end
 
 
-def test_every_figure_is_measured_and_compared_with_one_that_is(tmp_path: Path, rows: list) -> None:
+def test_plain_appends_are_counted_as_often_as_they_are_made(tmp_path: Path, rows: list, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: dict[str, int] = {}
+
+    def once(works: Mapping[str, tuple[Callable[[int], object], int]], _: int) -> dict[str, list[float]]:
+        for name, (work, units) in works.items():
+            work(0)
+            counted[name] = units
+        return {name: [1.0] for name in works}
+
+    monkeypatch.setattr(benchmark, "in_turns", once)
+    monkeypatch.setattr(benchmark, "APPENDED", {"image": 20, "vector": 20})
+    measure(tmp_path, rows[:200], 1)
+    for kind in ("image", "vector"):
+        with h5py.File(tmp_path / f"{kind}-plain" / "0.h5") as file:
+            assert len(file["reward"]) == counted[f"plain h5py append, {kind}"] == 200
+
+
+def test_every_figure_is_measured_and_compared_with_one_that_is(tmp_path: Path, rows: list, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, fewer in {"BATCHES": 4, "SLOW_BATCHES": 1, "APPENDED": {"image": 50, "vector": 50}, "PLAIN": 20}.items():
+        monkeypatch.setattr(benchmark, name, fewer)
     figures = measure(tmp_path, rows, 1)
     named = {figure.name: figure for figure in figures}
     assert all(figure.value > 0 for figure in figures)
