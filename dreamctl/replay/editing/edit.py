@@ -114,8 +114,9 @@ def _chosen(sources: Sequence[Path]) -> dict[str, tuple[Path, Header]]:
         name = f"{header.stream}-{header.seq:06d}.h5"
         there = chosen.setdefault(name, (path, header))
         if there[1].sealed_sha256 != header.sealed_sha256:
-            # Collectors of one task and seed call their streams alike in folders of their own; an import is called by its content.
-            mend = f"merge what `dreamctl data convert {source} -o NEW` writes instead: it calls its stream by its content"
+            # Collectors of one task and seed call their streams alike in folders of their own. Who knows that one is no older copy of
+            # the other has it written anew: that names it by its content.
+            mend = f"leave out an older copy, or merge what `dreamctl data convert {source} -o NEW` writes, which has a name of its own"
             raise InputError(f"{path}: is another piece {header.seq} of stream {header.stream} than {there[0]}; {mend}")
     return chosen
 
