@@ -92,7 +92,7 @@ def try_lock(path: Path) -> Lock | None:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Between opening and locking, the writer before may have removed it: then the lock is on a file that others do not see.
             if _lies_at(path, descriptor):
-                _introduce(descriptor)
+                _introduce(path, descriptor)
                 _held.add(_key(os.fstat(descriptor)))
                 return Lock(path, descriptor)
         except BlockingIOError:
@@ -120,12 +120,16 @@ def holder(path: Path) -> str | None:
     return None
 
 
-def _introduce(descriptor: int) -> None:
-    """Write who we are into a lock file."""
+def _introduce(path: Path, descriptor: int) -> None:
+    """Write who we are into a lock file; a disk that is too full for that keeps none."""
     since = datetime.now().astimezone().isoformat(timespec="seconds")
     who = {"pid": os.getpid(), "host": platform.node(), "since": since, "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(who).encode(), 0)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(who).encode(), 0)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _described(content: bytes) -> str:

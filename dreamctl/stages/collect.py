@@ -10,7 +10,7 @@ from dreamctl.core.experience import TaskSpec
 from dreamctl.core.locks import sole_writer
 from dreamctl.core.session import Session
 from dreamctl.envs.driver import Driver, Environments, Frames, Policy, gym_spec
-from dreamctl.replay.folder import check_idle, places, shards_folder
+from dreamctl.replay.folder import check_idle, parts_folder, places, shards_folder
 from dreamctl.replay.format import step_fields
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.writer import ReplayWriter
@@ -91,8 +91,8 @@ def _collect(resolved: Resolved, out: Path, policy: Path | None, session: Sessio
     if session.existing == "resume":
         tally = _Tally(max(0, config.steps - before), None if config.episodes is None else max(0, config.episodes - complete))
     with environments(resolved.experiment.env, frames) as (_, envs, spec):
-        # One file that is finished takes no more rows, so it must not be opened when none are wanted.
-        if not (session.existing == "resume" and tally.done):
+        # One file that is finished takes no more rows, so it must not be opened when none are wanted; one in parts is made of them.
+        if not (session.existing == "resume" and tally.done) or parts_folder(out) in places(out):
             actor, known_as = _policy(policy, spec, session, before)
             pictures = Frames(config.frame_size) if frames else None
             driver = Driver(envs, spec, actor, seed=session.seed, frames=pictures, offset=before)

@@ -115,6 +115,13 @@ def test_a_disk_that_is_full_when_shards_are_sealed_leaves_them_live_until_the_n
     assert replay.live == ()
 
 
+def test_a_disk_that_is_full_from_the_start_keeps_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(OutputError, match=LINE):
+        ReplayWriter(tmp_path / "replay", SPEC, lanes=1, seed=0)
+    assert not list((tmp_path / "replay").iterdir())
+
+
 def test_a_disk_that_does_not_make_rows_durable_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dreamctl.replay.shards.live._flush", full)
     writer = ReplayWriter(tmp_path / "replay", SPEC, lanes=1, seed=0, sync_seconds=0.001)

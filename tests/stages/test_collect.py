@@ -63,6 +63,21 @@ def test_resuming_fills_up_to_the_budget(tmp_path: Path, name: str) -> None:
     assert steps(out) == 100
 
 
+def test_resuming_makes_the_one_file_of_parts_that_hold_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, experiment = tmp_path / "replay.h5", tiny(collect={"steps": 100})
+
+    def dying(*_: object) -> None:
+        raise SystemExit("killed while the parts were merged")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dreamctl.replay.writer.merge", dying)
+        with pytest.raises(SystemExit):
+            collect(experiment, out, None, Session())
+    assert collect(experiment, out, None, RESUME).env_steps == 0
+    assert steps(out) == 100
+    assert [path.name for path in tmp_path.iterdir()] == ["replay.h5"]
+
+
 def test_resuming_counts_the_episodes_that_are_there(tmp_path: Path) -> None:
     out, experiment = tmp_path / "replay", tiny(collect={"episodes": 5})
     with pytest.raises(StoppedEarly):
