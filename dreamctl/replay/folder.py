@@ -60,7 +60,9 @@ def open_folder(path: Path, append: bool) -> Path:
     folder = shards_folder(path)
     present = shard_paths(folder)
     if present and not append:
-        raise UsageError(f"{folder}: holds {len(present)} shards already; add --append or --overwrite, or choose another --out")
+        if folder != path:
+            raise UsageError(f"{path}: was never finished, its rows are in {folder}; add --resume or --overwrite, or choose another --out")
+        raise UsageError(f"{folder}: holds shards already ({len(present)}); add --append or --overwrite, or choose another --out")
     if append and path.is_file() and not present:
         raise UsageError(f"{path}: is one finished file, which nothing is added to; collect into a folder, or use --overwrite")
     try:
