@@ -21,6 +21,7 @@ from dreamctl.stages.experiment import CollectConfig, Resolved
 from dreamctl.stages.output import check_output, remove_output
 from dreamctl.stages.plan import Plan
 from dreamctl.stages.replacing import SHARDS
+from dreamctl.stages.tables import count
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,10 @@ class CollectResult:
 
     def summary(self) -> str:
         """For a person."""
-        frames = "" if self.frames == self.env_steps else f" ({self.frames} frames)"
+        frames = "" if self.frames == self.env_steps else f" ({self.frames:,} frames)"
         mean = "" if self.return_mean is None else f", mean return {self.return_mean:.1f}"
-        added = f"{self.env_steps} steps{frames} of {self.env} in {self.episodes} episodes{mean}"
-        return f"{self.path}: {added}; {self.total_steps} steps in all"
+        added = f"{count(self.env_steps, 'step')}{frames} of {self.env} in {count(self.episodes, 'episode')}{mean}"
+        return f"{self.path}: {added}; {self.total_steps:,} in all"
 
 
 def collect(resolved: Resolved, out: Path, policy: Path | None, session: Session, frames: bool = False) -> CollectResult:

@@ -51,7 +51,7 @@ class DataInfo:
         """A few lines and one a column."""
         f = self.figures
         what = "imagined rollouts" if f.kind == "imagined" else "replay"
-        frames = "" if f.frames == f.env_steps else f" ({f.frames} frames)"
+        frames = "" if f.frames == f.env_steps else f" ({f.frames:,} frames)"
         lines = [
             f"{', '.join(map(str, self.paths))}: {what} of {f.env}",
             f"  {count(f.env_steps, 'step')}{frames} in {count(f.episodes, 'episode')}, {f.complete:,} of them complete; {f.rows:,} rows",
