@@ -1,5 +1,6 @@
 """`dreamctl data`."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ from dreamctl.cli.grouped import grouped
 from dreamctl.cli.help import Command, Group
 from dreamctl.cli.options import EXPERIMENT, LARGEST_SEED, OUTPUT, Replacing, Replays, Shown, Which, argument, option, out_option
 from dreamctl.cli.output import emit_lines, reader_stays
-from dreamctl.core.errors import CheckFailed, Interrupted, UsageError
+from dreamctl.core.errors import CheckFailed, Interrupted, StoppedEarly, UsageError
 
 app = typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode=None, help="Replays and imagined rollouts.")
 
@@ -88,6 +89,7 @@ def tail(
     dreamctl data tail -f replay             each episode as it ends, until Ctrl-C
     dreamctl data tail --rows -n 3 replay    the last three rows of each stream
     """
+    from dreamctl.core.session import Stop
     from dreamctl.stages.data_tail import follow, tail
 
     if not growing:
@@ -95,10 +97,15 @@ def tail(
         return
     if shown.quiet:
         raise UsageError("-q and --follow: exclude each other; nothing is written")
+    stop = Stop()
     try:
-        emit_lines(follow(replays, number, lambda: reader_stays(EVERY), rows=rows), as_json=shown.as_json)
+        # A KeyboardInterrupt alone might be lost where Python drops exceptions, such as while something is let go.
+        with stop.on_signals():
+            emit_lines(follow(replays, number, lambda: not stop.requested() and reader_stays(EVERY), rows=rows), as_json=shown.as_json)
     except KeyboardInterrupt as end:  # how following ends: nothing to tell
         raise typer.Exit(Interrupted.code) from end
+    if stop.requested():
+        raise typer.Exit(Interrupted.code if stop.signal == signal.SIGINT else StoppedEarly.code)
 
 
 @app.command("sample", cls=Command, rich_help_panel=LOOKING)

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from dreamctl.replay.reader import Replay
 from dreamctl.replay.writer import ReplayWriter
 from dreamctl.stages.data_tail import Listed, follow
+from tests.cli.conftest import run_command
 from tests.replay.rows import SPEC, episode_rows, stream_rows
 
 Looking = Callable[[], list[Listed]]
@@ -99,6 +101,24 @@ def test_a_process_follows_until_interrupted(writer: ReplayWriter, tail: Followi
     child.send_signal(signal.SIGINT)
     stdout, stderr = child.communicate(timeout=30)
     assert (child.returncode, stdout, stderr) == (130, "", "")
+
+
+def test_an_interrupt_is_not_lost_while_something_is_let_go(writer: ReplayWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python drops what a signal raises there."""
+    looks: list[int] = []
+
+    class LetGo:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    def refresh(_: Replay) -> bool:
+        looks.append(len(looks))
+        assert len(looks) == 1, "it goes on"
+        LetGo()
+        return False
+
+    monkeypatch.setattr(Replay, "refresh", refresh)
+    assert run_command(["data", "tail", "-f", str(writer.path)]).code == 130
 
 
 def test_a_process_ends_when_its_reader_goes_away_although_nothing_comes(writer: ReplayWriter, tail: Following) -> None:
