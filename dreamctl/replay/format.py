@@ -45,6 +45,7 @@ VERSION = "1.0"
 ALIGNMENT = "obs_t,reward_t,flags_t,action_t"
 LIBVER = ("v110", "v110")
 CHUNK_LIMIT = 16 << 20
+SCHEMA_LIMIT = 512 << 10  # characters: thousands of datasets
 LIVE, SEALED = 0, 1  # the last number of /commit
 SMALL_ROW = 256  # bytes; smaller rows are kept in memory
 FLAGS = ("is_first", "terminated", "truncated")
@@ -148,6 +149,8 @@ def schema_from_json(text: str) -> list[Field]:
         InputError: the text is not a schema list.
     """
     try:
+        if len(text) > SCHEMA_LIMIT:
+            raise ValueError(f"{len(text)} characters, at most {SCHEMA_LIMIT}")
         fields = [_field(item["path"], item["dtype"], item["shape"], item["role"]) for item in json.loads(text)]
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"schema: not readable ({error}): {text[:80]}") from error
