@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Annotated, Literal, Protocol
 
 import numpy as np
@@ -105,7 +105,8 @@ class WindowSampler:
             raise InputError(f"{replay.name}: holds imagined rollouts; give a replay of real ones or set replay.allow_imagined=true")
         self._replay = replay
         self._config = config
-        self._seed = seed
+        self._bits = np.random.Philox(key=seed % 2**64)
+        self._begin, self._noise = self._bits.state, np.random.Generator(self._bits)
         self._index: WindowIndex | None = None
         self.behind: Behind = {}
 
@@ -165,10 +166,13 @@ class WindowSampler:
         Raises:
             InputError: there is no window to draw, as `check` says; or its rows cannot be read.
         """
-        self.check()
+        index = self._current()
+        if not len(index):
+            self.check()
         # A batch uses many counters of the generator: k counts in a higher word, so that two batches never share one.
-        noise = np.random.Generator(np.random.Philox(key=self._seed % 2**64, counter=[0, k, 0, 0]))
-        places, self.behind = self._config.selector.choose(noise, self._current(), self._config.batch_size, self.behind)
+        # It is set and not made anew, which takes longer than all that it draws.
+        self._bits.state = {**self._begin, "state": {**self._begin["state"], "counter": np.array([0, k, 0, 0], np.uint64)}}
+        places, self.behind = self._config.selector.choose(self._noise, index, self._config.batch_size, self.behind)
         return self._read(places, self.buffers() if out is None else out)
 
     def buffers(self, allocate: Allocate = aligned) -> Windows:
@@ -208,7 +212,8 @@ class WindowSampler:
         out.is_last[...] = inside["terminated"] | inside["truncated"] | behind["is_first"]
         out.is_first[:, 0] |= self._config.start.anew
         out.prev_action[...] = shift_actions(out.action, out.is_first)
-        return replace(out, stream=places.stream, row=places.row)
+        flags = (out.is_first, out.is_last, out.terminated)
+        return Windows(out.observation, out.action, out.prev_action, out.reward, *flags, stream=places.stream, row=places.row)
 
     def _small(self, places: Places) -> NDArray[np.void]:
         """The small columns of the windows that begin there, (B, T+1): one row more, zero at the end of a stream.
