@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import math
 import os
 import platform
 import time
@@ -12,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import h5py
+from gymnasium.spaces import Box
 
 from dreamctl.core.experience import TaskSpec
 from dreamctl.core.spaces import nested_space, space_to_json, spec_to_json
@@ -75,7 +77,10 @@ class Origin:
     @functools.cached_property
     def _spaces(self) -> dict[str, str | int]:
         """The spaces as Minari states them, bound by bound; left out where that is too long. Readers go by the task spec."""
-        texts = {"observation_space": space_to_json(nested_space(self.spec.observation)), "action_space": space_to_json(self.spec.action)}
+        bounds = sum(2 * math.prod(space.shape) for space in self.spec.observation.values() if isinstance(space, Box))
+        # Each bound is a digit and a comma at least: what is surely too long is not made first, which takes seconds.
+        spaces = {"observation_space": nested_space(self.spec.observation)} if 2 * bounds <= LONGEST_TEXT else {}
+        texts = {name: space_to_json(space) for name, space in {**spaces, "action_space": self.spec.action}.items()}
         return {name: text for name, text in texts.items() if len(text) <= LONGEST_TEXT}
 
 
