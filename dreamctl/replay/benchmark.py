@@ -21,6 +21,7 @@ from dreamctl.replay.writer import ReplayWriter
 BATCH, LENGTH = 16, 64
 # Batches that one turn draws: the slowest way reads some tens of windows a second where images hardly compress.
 BATCHES, SLOW_BATCHES = 100, 8
+OPENINGS = 10  # of every shard in one turn: a single one ends before a clock tells it from noise
 APPENDED = {"image": 2000, "vector": 20000}
 PLAIN = 400
 VECTOR = Box(-np.inf, np.inf, (4,), np.float32)
@@ -128,7 +129,7 @@ def _append(folder: Path, rows: Sequence[Row], rounds: int) -> list[Figure]:
 def _files(sealed: Path, rounds: int, sealing: float) -> list[Figure]:
     """What sealing and opening cost, and how small the sealed files are."""
     paths = shard_paths(sealed)
-    rates = in_turns({"open": (lambda _: [read_shard(path) for path in paths], len(paths))}, rounds)["open"]
+    rates = in_turns({"open": (lambda _: [read_shard(path) for path in OPENINGS * paths], OPENINGS * len(paths))}, rounds)["open"]
     stored = sum(path.stat().st_size for path in paths)
     shards = [read_shard(path) for path in paths]
     raw = sum(shard.rows * sum(f.row_bytes for f in shard.header.fields if not f.per_episode) for shard in shards)
