@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dreamctl.core.errors import InputError, OutputError, UsageError
 from dreamctl.core.experience import TaskSpec
-from dreamctl.core.files import sync_folder, temporary_of, unwritable
+from dreamctl.core.files import sync_folder, temporary_of
 from dreamctl.core.locks import Lock, holder, try_lock
 from dreamctl.core.spaces import spec_difference, spec_from_json, spec_to_json
 from dreamctl.replay.format import Field, schema_difference
@@ -128,16 +128,14 @@ def claim_collector(folder: Path, origin: Origin, lanes: int, gone: Collection[s
         gone: names of writers whose rows may have left the folder.
 
     Raises:
-        OutputError: a lock cannot be made.
+        OSError: a lock cannot be made.
+        OutputError: all names are taken.
     """
     for salt in range(1 << 20):
         name = origin.collector(salt)
         if name in gone or any(folder.glob(f"{name}-e*.h5")):
             continue
-        try:
-            locks = [lock for lane in range(lanes) if (lock := try_lock(lock_path(folder, f"{name}-e{lane}"))) is not None]
-        except OSError as error:
-            raise unwritable(folder, error) from error
+        locks = [lock for lane in range(lanes) if (lock := try_lock(lock_path(folder, f"{name}-e{lane}"))) is not None]
         # Between looking and locking, another one may have come and gone and left its shards.
         if len(locks) == lanes and not any(folder.glob(f"{name}-e*.h5")):
             return name, locks

@@ -80,8 +80,11 @@ class ReplayWriter:
         self._fields: list[Field] = []
         wanted = [shard_rows, None if steps is None else 2 * -(-steps // lanes)]
         self._most_rows, self._most_bytes = min((rows for rows in wanted if rows is not None), default=None), shard_mb << 20
-        self._folder = self._opened(append)
-        self.collector, locks = claim_collector(self._folder, self._origin, lanes, Gone.of(self._folder).collectors)
+        try:
+            self._folder = self._opened(append)
+            self.collector, locks = claim_collector(self._folder, self._origin, lanes, Gone.of(self._folder).collectors)
+        except OSError as error:
+            raise unwritable(path, error) from error
         self._lanes = [Lane(f"{self.collector}-e{number}") for number in range(lanes)]
         self._background = Background(sync_seconds, 2 * lanes, locks)
         weakref.finalize(self, self._background.leave).atexit = False
@@ -158,14 +161,11 @@ class ReplayWriter:
 
     def _opened(self, append: bool) -> Path:
         """The folder of the shards, in which rows of this task may be written and no crash has left anything."""
-        try:
-            if append:
-                drop_merged_parts(self.path)
-            folder = open_folder(self.path, append)
-            recover(folder)
-            check_appendable(self.path, self._origin.spec, step_fields(self._origin.spec), written_before(folder))
-        except OSError as error:
-            raise unwritable(self.path, error) from error
+        if append:
+            drop_merged_parts(self.path)
+        folder = open_folder(self.path, append)
+        recover(folder)
+        check_appendable(self.path, self._origin.spec, step_fields(self._origin.spec), written_before(folder))
         return folder
 
     def _begin(self, lane: Lane, row: Row) -> LiveShard:

@@ -142,6 +142,8 @@ class Background:
         except InputError as error:
             problem = str(error).removeprefix(f"{job.shard.path}: ")
             raise OutputError(f"{job.shard.path}: was moved, removed or changed while it was written: {problem}") from error
+        except OSError as error:
+            raise unwritable(job.shard.path, error) from error
         with self._changed:
             job.shard.close()
             self._live.remove(job.shard)

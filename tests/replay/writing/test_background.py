@@ -2,6 +2,7 @@
 
 import gc
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from dreamctl.core.errors import OutputError
 from dreamctl.replay.folder import check_idle
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.shards import sealed
+from dreamctl.replay.shards.shard import read_shard
 from dreamctl.replay.writer import ReplayWriter
 from dreamctl.replay.writing.recovery import recover
 from tests.replay import kill_writer
@@ -140,3 +142,22 @@ def test_a_forgotten_shard_of_no_rows_that_cannot_be_removed_is_told(tmp_path: P
         with pytest.raises(OutputError, match="Operation not permitted"):
             writer.pause()
     check_idle(tmp_path / "replay")
+
+
+@pytest.mark.parametrize("files", [6, 8, 10, 12, 14, 16, 18])
+def test_too_many_open_files_are_one_line_and_rows_that_were_added_stay(tmp_path: Path, files: int) -> None:
+    folder = tmp_path / "replay"
+    open_now = len(os.listdir("/dev/fd"))
+    limits, added = resource.getrlimit(resource.RLIMIT_NOFILE), 0
+    resource.setrlimit(resource.RLIMIT_NOFILE, (open_now + files, limits[1]))
+    try:
+        with ReplayWriter(folder, SPEC, lanes=4, seed=0, shard_rows=4) as writer:
+            for row in (row for rows in zip(*(episode_rows(0, 9, lane=lane) for lane in range(4)), strict=True) for row in rows):
+                writer.add(row)
+                added += 1
+    except OutputError as error:
+        assert "\n" not in str(error)  # noqa: PT017 - where there are enough, there is none
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    recover(folder)
+    assert sum(read_shard(path).rows for path in folder.glob("*.h5")) >= added - 4
