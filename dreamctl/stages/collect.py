@@ -1,6 +1,6 @@
 """`collect`: an environment under a policy, written as a replay."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,7 +123,7 @@ def plan(resolved: Resolved, out: Path, policy: Path | None, session: Session) -
             "environment": f"{spec.name}, {envs.num_envs} at once",
             "observation": ", ".join(f"{name} {space}" for name, space in spec.observation.items()),
             "action": str(spec.action),
-            "policy": str(known_as),
+            "policy": known_as if isinstance(known_as, str) else f"{known_as['path']}, {known_as['updates']} updates",
             "budget": f"{budget}, {before} steps are there",
             "disk": f"at most {config.steps * row / 1e6:.1f} MB before compression",
             "output": str(out),
@@ -147,7 +147,7 @@ def new_writer(
     envs: Environments,
     config: CollectConfig,
     session: Session,
-    policy: str,
+    policy: str | Mapping[str, object],
     *,
     append: bool,
     steps: int | None = None,
@@ -202,7 +202,7 @@ def _fill(tally: _Tally, driver: Driver, writer: ReplayWriter, session: Session)
         session.progress.update(tally.steps if tally.episodes is None else len(tally.returns))
 
 
-def _policy(path: Path | None, spec: TaskSpec, session: Session, offset: int) -> tuple[Policy, str]:
+def _policy(path: Path | None, spec: TaskSpec, session: Session, offset: int) -> tuple[Policy, str | Mapping[str, object]]:
     """Who acts, and what it is called in the replay."""
     if path is None:
         from dreamctl.stages.policy import RandomPolicy
@@ -215,7 +215,7 @@ def _policy(path: Path | None, spec: TaskSpec, session: Session, offset: int) ->
     checkpoint = Checkpoint.load(path)
     check_task(checkpoint.spec, path, spec, "the environment")
     actor = load_policy(checkpoint, path, session, action="sample", seed=session.seed + offset)
-    return actor, f"{path} sha256={file_hash(path)} updates={checkpoint.updates}"
+    return actor, {"path": str(path), "sha256": file_hash(path), "updates": checkpoint.updates}
 
 
 def _there(out: Path, session: Session) -> tuple[int, int]:

@@ -1,6 +1,5 @@
 """`data info`: what replays hold, all of them together."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +84,7 @@ class DataInfo:
     def _origin(self) -> list[str]:
         """Two lines: who acted with which seeds, and when with which versions."""
         who = "actions" if self.figures.kind == "imagined" else "policy"
-        policies = ", ".join(_shortened(str(policy)) for policy in alike([facts.acted for facts in self.facts]))
+        policies = ", ".join(map(str, alike([facts.acted for facts in self.facts])))
         seeds = alike([facts.seed for facts in self.facts])
         versions = ", ".join(map(str, alike([facts.versions.get("dreamctl") for facts in self.facts])))
         created = sorted(facts.created_at for facts in self.facts)
@@ -106,8 +105,3 @@ def info(paths: Sequence[Path]) -> DataInfo:
     facts = [read_facts(record.path) for record in replay.files]
     left = [file for path in paths if path.is_dir() for file in abandoned(path)]
     return DataInfo(paths, replay.summary, facts, replay.content_hash(), len(running(replay)), left)
-
-
-def _shortened(policy: str) -> str:
-    """A policy with the beginning of its hash."""
-    return re.sub(r"([0-9a-f]{12})[0-9a-f]{52}", r"\1", policy)

@@ -6,10 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dreamctl.core.checkpoint import Checkpoint
 from dreamctl.core.errors import InputError, OutputError, StoppedEarly, UsageError
 from dreamctl.core.experience import Row
+from dreamctl.core.provenance import file_hash
 from dreamctl.core.session import Session
+from dreamctl.replay.editing.edit import gather
 from dreamctl.replay.reader import open_replay
+from dreamctl.replay.shards.facts import read_facts
 from dreamctl.replay.shards.header import read_header
 from dreamctl.stages.collect import collect, plan, take
 from tests.stages.tiny import OVERWRITE, RESUME, Hook, stopping, tiny
@@ -100,6 +104,16 @@ def test_appending_adds_other_episodes(tmp_path: Path) -> None:
 def test_an_agent_collects_and_is_named_in_the_replay(agent: Path, tmp_path: Path) -> None:
     collect(tiny(collect={"steps": 40}), tmp_path / "replay", agent, Session())
     assert steps(tmp_path / "replay") == 40
+    shard = next((tmp_path / "replay").glob("*.h5"))
+    assert read_facts(shard).policy == {"path": str(agent), "sha256": file_hash(agent), "updates": Checkpoint.load(agent).updates}
+
+
+def test_random_rows_and_those_of_an_agent_have_streams_of_their_own(agent: Path, tmp_path: Path) -> None:
+    for name, policy in (("random", None), ("agent", agent)):
+        collect(tiny(collect={"steps": 20}), tmp_path / name, policy, Session())
+    assert open_replay([tmp_path / "random"]).streams[0].name != open_replay([tmp_path / "agent"]).streams[0].name
+    gather([tmp_path / "random", tmp_path / "agent"], tmp_path / "both")
+    assert steps(tmp_path / "both") == 40
 
 
 WRITING = """

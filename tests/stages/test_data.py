@@ -51,8 +51,8 @@ def test_info_tells_who_wrote_it_and_what_room_it_takes(tmp_path: Path) -> None:
 
 
 def test_info_shortens_the_hash_of_a_policy(tmp_path: Path) -> None:
-    told = info([write(tmp_path / "r", stream_rows([5]), policy=f"a.ckpt sha256={'0123456789abcdef' * 4} updates=3")])
-    assert "policy a.ckpt sha256=0123456789ab updates=3, seed 0" in told.summary()
+    told = info([write(tmp_path / "r", stream_rows([5]), policy={"path": "a.ckpt", "sha256": "0123456789abcdef" * 4, "updates": 3})])
+    assert "policy a.ckpt 0123456789ab, seed 0" in told.summary()
 
 
 def test_a_listing_has_a_line_a_file(replay: Path) -> None:

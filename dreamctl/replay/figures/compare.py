@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from dreamctl.core.experience import Array
 from dreamctl.core.spaces import spec_difference
 from dreamctl.replay.format import parted
 from dreamctl.replay.reader import Replay, open_replay
-from dreamctl.replay.shards.facts import Facts, alike, read_facts
+from dreamctl.replay.shards.facts import alike, read_facts
 from dreamctl.replay.shards.shard import read_columns
 from dreamctl.replay.streams.episodes import EpisodeInfo
 from dreamctl.replay.streams.summary import KeySummary
@@ -82,17 +82,10 @@ def _columns(left: Sequence[KeySummary], right: Sequence[KeySummary]) -> tuple[l
 
 def _origins(left: Replay, right: Replay) -> Iterator[Difference]:
     a, b = ([read_facts(record.path) for record in replay.files] for replay in (left, right))
-    for what in ("seed", "policy", "versions"):
-        one, two = (alike([_told(facts, what) for facts in of]) for of in (a, b))
+    for what, key in (("seed", "seed"), ("policy", "acted"), ("versions", "versions")):
+        one, two = (alike([getattr(facts, key) for facts in of]) for of in (a, b))
         if one != two:
             yield Difference(what, ", ".join(map(str, one)), ", ".join(map(str, two)))
-
-
-def _told(facts: Facts, what: str) -> object:
-    """One of the facts, a policy in words with the beginning of its hash."""
-    if what != "policy" or not isinstance(facts.policy, Mapping):
-        return getattr(facts, what)
-    return f"{facts.acted} {str(facts.policy.get('sha256', ''))[:12]}".rstrip()
 
 
 def _by_content(replay: Replay, keys: Sequence[KeySummary]) -> list[tuple[bytes, EpisodeInfo]]:

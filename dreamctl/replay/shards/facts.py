@@ -40,11 +40,11 @@ class Facts:
 
     @property
     def acted(self) -> str:
-        """The policy in words."""
+        """The policy in words, a checkpoint with the beginning of its hash."""
         if not isinstance(self.policy, Mapping):
             return str(self.policy)
-        named = [str(self.policy[key]) for key in ("agent", "checkpoint", "path", "kind") if key in self.policy]
-        return named[0] if named else json.dumps(dict(self.policy))
+        named = [str(self.policy[key]) for key in ("agent", "path", "kind") if key in self.policy]
+        return f"{named[0]} {str(self.policy.get('sha256', ''))[:12]}".rstrip() if named else json.dumps(dict(self.policy))
 
     @property
     def written_by(self) -> str:

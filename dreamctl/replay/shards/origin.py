@@ -29,7 +29,7 @@ class Origin:
         spec: the task.
         kind: rows of an environment or of a dream.
         seed: of the collector.
-        policy: "random", or what a checkpoint policy is known by.
+        policy: "random" and the like, or what a checkpoint is known by; its `sha256` names it.
         command: the command line.
         gym_spec: Gymnasium's EnvSpec JSON where there is one.
         parent: imagined rows only: world-model hash, source schema and the like.
@@ -44,8 +44,9 @@ class Origin:
     parent: Mapping[str, object] = field(default_factory=dict)
 
     def collector(self, salt: int = 0) -> str:
-        """Eight hex digits that name the writer: the same command twice gives the same name, `salt` another one."""
-        text = json.dumps([spec_to_json(self.spec), self.kind, self.seed, salt])
+        """Eight hex digits that name the writer: same task, seed and checkpoint give the same name, `salt` another one."""
+        agent = [str(self.policy["sha256"])] if isinstance(self.policy, Mapping) and "sha256" in self.policy else []
+        text = json.dumps([spec_to_json(self.spec), self.kind, self.seed, salt, *agent])
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     def attributes(self, fields: Sequence[Field], *, stream: str, seq: int, first_row: int) -> dict[str, str | int]:
