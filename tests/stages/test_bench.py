@@ -66,6 +66,6 @@ def test_works_take_turns_and_the_first_turn_only_warms_up() -> None:
         return lambda number: (order.append((name, number)), sum(range(20_000)))
 
     rates = in_turns({"a": (work("a"), 10), "b": (work("b"), 20)}, rounds=2)  # type: ignore[dict-item]
-    assert order == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("a", 2), ("b", 2)]
+    assert order == [("a", 0), ("b", 0), ("b", 1), ("a", 1), ("a", 2), ("b", 2)]
     assert [len(found) for found in rates.values()] == [2, 2]
     assert np.median(rates["b"]) > np.median(rates["a"])
