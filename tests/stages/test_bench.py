@@ -44,7 +44,7 @@ def test_plain_appends_are_counted_as_often_as_they_are_made(tmp_path: Path, row
 
 
 def test_every_figure_is_measured_and_compared_with_one_that_is(tmp_path: Path, rows: list, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, fewer in {"BATCHES": 4, "SLOW_BATCHES": 1, "APPENDED": {"image": 50, "vector": 50}, "PLAIN": 20}.items():
+    for name, fewer in {"BATCHES": 4, "SLOW_BATCHES": 1, "DRAWN": 1, "APPENDED": {"image": 50, "vector": 50}, "PLAIN": 20}.items():
         monkeypatch.setattr(benchmark, name, fewer)
     figures = measure(tmp_path, rows, 1)
     named = {figure.name: figure for figure in figures}
