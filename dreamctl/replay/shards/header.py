@@ -123,14 +123,22 @@ def text_attribute(file: h5py.File, name: str) -> str:
             raise KeyError(f"attribute {name} is missing") from None
         return read_bytes(file, f"/meta/{name}", LONGEST_TEXT).decode()
     kind = attribute.get_type()
-    if not isinstance(kind, h5py.h5t.TypeStringID) or kind.is_variable_str() or attribute.shape != ():
-        raise ValueError(f"attribute {name} is not a byte string of fixed length")
     size = kind.get_size()
+    if not isinstance(kind, h5py.h5t.TypeStringID) or kind.is_variable_str() or _stored_size(attribute) != size:
+        raise ValueError(f"attribute {name} is not a byte string of fixed length")
     if size > LONGEST_TEXT:
         raise ValueError(f"attribute {name} is of {size} bytes, more than {LONGEST_TEXT >> 20} MiB")
     value = np.empty((), f"S{size}")
     attribute.read(value, kind)
     return bytes(value.item()).decode()
+
+
+def _stored_size(attribute: h5py.h5a.AttrID) -> int:
+    """Bytes of an attribute: those of its type where it is one value. HDF5 takes none for an error."""
+    try:
+        return int(attribute.get_storage_size())
+    except RuntimeError:
+        return 0
 
 
 def count_attribute(file: h5py.File, name: str) -> int:

@@ -216,7 +216,10 @@ def _chunked(
     if 8 * wanted > found.stored:
         raise ValueError(f"claims {wanted} chunks on {found.stored >> 10} KiB of disk")
     infos: list[h5py.h5d.StoreInfo] = []
-    dataset.chunk_iter(infos.append)
+    if wanted == 1:
+        infos.append(dataset.get_chunk_info(0))  # most datasets have one chunk, and asking for it is quicker; it raises where there is none
+    else:
+        dataset.chunk_iter(infos.append)
     if len(infos) != wanted:
         raise ValueError(f"has {len(infos)} chunks, wanted {wanted}")
     places, masks, offsets, sizes = zip(*sorted(infos), strict=True) if infos else ((), (), (), ())
