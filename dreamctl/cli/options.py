@@ -50,6 +50,10 @@ Episodes = Annotated[int | None, option(EXPERIMENT, "Whole episodes.", metavar="
 Init = Annotated[Path | None, option(EXPERIMENT, "Start from the weights and optimizer of a checkpoint.", "--init", metavar="CKPT")]
 StoreFrames = Annotated[bool, option(OUTPUT, "Store the environment's own pictures too.", "--frames")]
 Overwrite = Annotated[bool, option(OUTPUT, "Replace an output that exists, once the new one is complete.", "--overwrite")]
+Anew = Annotated[
+    bool,
+    option(OUTPUT, "Replace a replay that exists; a folder is emptied first, a file only when the new one is complete.", "--overwrite"),
+]
 Follow = Annotated[bool, option(RUNNING, "Take in what is added to the replays meanwhile.", "--follow")]
 Resume = Annotated[bool, option(OUTPUT, "Finish an interrupted run of this command.", "--resume")]
 Append = Annotated[bool, option(OUTPUT, "Add to a replay folder.", "--append")]
@@ -150,7 +154,7 @@ class Growing:
     """What to do with an output that exists, when more can be added to it."""
 
     resume: Resume = False
-    overwrite: Overwrite = False
+    overwrite: Anew = False
     append: Append = False
 
     @property

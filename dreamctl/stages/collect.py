@@ -100,7 +100,8 @@ def _collect(resolved: Resolved, out: Path, policy: Path | None, session: Sessio
             if session.existing == "overwrite":
                 # Since the environment was begun to be made, someone may append.
                 check_idle(shards_folder(out))
-                remove_output(out, SHARDS)
+                # A file stays until the new one is complete and takes its place.
+                remove_output(out if out.is_dir() else shards_folder(out), SHARDS)
             asked = tally.wanted if tally.episodes is None else None
             with new_writer(out, spec, envs, config, session, known_as, append=append, steps=asked) as writer:
                 _fill(tally, driver, writer, session)
@@ -220,7 +221,8 @@ def _policy(path: Path | None, spec: TaskSpec, session: Session, offset: int) ->
 
 def _there(out: Path, session: Session) -> tuple[int, int]:
     """Environment steps and complete episodes that an appended or resumed replay holds already."""
-    there = places(out) if session.existing in ("append", "resume") else []
+    # Beside parts, a file that is none of them (those are dropped by now) is an older one that they will replace.
+    there = (places(shards_folder(out)) or places(out))[:1] if session.existing in ("append", "resume") else []
     if not there:
         return 0, 0
     replay = open_replay(there)

@@ -181,6 +181,18 @@ def test_overwriting_keeps_what_is_not_a_replay(tmp_path: Path) -> None:
     assert (out / "notes.txt").read_text() == "mine"
 
 
+def test_overwriting_a_file_keeps_it_until_the_new_one_is_complete(tmp_path: Path) -> None:
+    out = tmp_path / "one.h5"
+    collect(tiny(collect={"steps": 60}), out, None, Session())
+    old = out.read_bytes()
+    with pytest.raises(StoppedEarly):
+        collect(tiny(collect={"steps": 40}), out, None, stopping(20, existing="overwrite"))
+    assert out.read_bytes() == old
+    result = collect(tiny(collect={"steps": 40}), out, None, RESUME)
+    assert (result.env_steps, result.total_steps, steps(out)) == (20, 40, 40), "the old file's rows are not counted"
+    assert [path.name for path in tmp_path.iterdir()] == ["one.h5"]
+
+
 def test_what_is_there_is_refused(agent: Path, tmp_path: Path) -> None:
     out = tmp_path / "replay"
     collect(tiny(collect={"steps": 20}), out, None, Session())
