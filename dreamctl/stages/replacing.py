@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dreamctl.core.errors import UsageError
+from dreamctl.core.errors import OutputError, UsageError
 from dreamctl.core.files import sync_folder, unwritable
 from dreamctl.core.locks import sole_writer
 from dreamctl.core.session import Session
@@ -38,11 +38,17 @@ def check_replay(out: Path, session: Session) -> None:
 def check_folder(out: Path, session: Session, ours: tuple[str, ...]) -> None:
     """As `check_output`, for a folder of which every entry fits one of the shell patterns `ours`.
 
+    A folder that a kill left moved aside is brought back first: it is there, too.
+
     Raises:
         UsageError: a file is there, or a folder with something else.
+        OutputError: another process is replacing it.
     """
     if out.is_file():
         raise UsageError(f"{out}: is a file, wanted the name of a folder; choose another --out")
+    if _old(_workshop(out), out).exists() and not out.exists():
+        with sole_writer(out):
+            _restore(_workshop(out), out)
     check_output(out, session, resume=False)
     others = {entry.name for entry in out.glob("*")} - {entry.name for pattern in ours for entry in out.glob(pattern)}
     if others:
@@ -56,18 +62,17 @@ def replaced(out: Path) -> Iterator[Path]:
     Raises:
         OutputError: another process writes `out`, or it cannot be replaced.
     """
-    workshop = out.with_name(f".{out.name}.new")
+    workshop = _workshop(out)
     with sole_writer(out):
         try:
-            _restore(workshop, out)
-            shutil.rmtree(workshop, ignore_errors=True)
+            _tidy(workshop, out)
             workshop.mkdir(parents=True)
             yield workshop / out.name
             _replace(workshop / out.name, out)
         except OSError as error:
             raise unwritable(out, error) from error
         finally:
-            shutil.rmtree(workshop, ignore_errors=True)
+            _tidy(workshop, out)
 
 
 def ticking(label: str, new: Path, session: Session) -> Tick:
@@ -98,11 +103,30 @@ def _replace(new: Path, out: Path) -> None:
     sync_folder(out.parent)
 
 
+def _tidy(workshop: Path, out: Path) -> None:
+    """Bring back what was moved aside with nothing in its place, and remove the rest.
+
+    Raises:
+        OutputError: it cannot be brought back, because something else took the place: then old and new are left.
+    """
+    old = _old(workshop, out)
+    if old.exists() and (workshop / out.name).exists() and out.exists():
+        raise OutputError(f"{out}: something else took its place while it was replaced; what it held is in {old}, move it away")
+    _restore(workshop, out)
+    shutil.rmtree(workshop, ignore_errors=True)
+
+
 def _restore(workshop: Path, out: Path) -> None:
-    """Bring back what a crash left moved aside with nothing in its place."""
     old = _old(workshop, out)
     if old.exists() and not out.exists():
-        os.rename(old, out)
+        try:
+            os.rename(old, out)
+        except OSError as error:
+            raise unwritable(out, error) from error
+
+
+def _workshop(out: Path) -> Path:
+    return out.with_name(f".{out.name}.new")
 
 
 def _old(workshop: Path, out: Path) -> Path:

@@ -1,5 +1,6 @@
 """What takes the place of an output does so whole, or not at all; nothing of anybody else's is lost on the way."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from dreamctl.core.errors import OutputError, StoppedEarly, UsageError
 from dreamctl.core.locks import lock_beside, sole_writer
 from dreamctl.core.session import Session, Stop
+from dreamctl.replay.reader import open_replay
 from dreamctl.replay.writer import ReplayWriter
 from dreamctl.stages.data_edit import prune
 from dreamctl.stages.replacing import check_replay, replaced, ticking
@@ -45,6 +47,52 @@ def test_what_a_crash_moved_aside_comes_back(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="again"), replaced(tmp_path / "out"):
         raise ValueError("again")
     assert (tmp_path / "out" / "a.h5").read_text() == "old"
+
+
+def half_replaced(out: Path) -> None:
+    with replaced(out) as new:
+        new.mkdir()
+        (new / "b.h5").write_text("new")
+
+
+def test_a_swap_that_someone_ends_in_the_middle_brings_the_old_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = write(tmp_path / "out", stream_rows([3]))
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        half_replaced(out)
+    assert open_replay([out]).rows == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_where_another_took_the_place_neither_old_nor_new_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = write(tmp_path / "out", stream_rows([3]))
+    rename = os.rename
+
+    def taken(old: Path, new: Path) -> None:
+        rename(old, new)
+        out.mkdir()
+        (out / "c.h5").write_text("another's")
+
+    monkeypatch.setattr(os, "rename", taken)
+    for _ in range(2):
+        with pytest.raises(OutputError, match=r"something else took its place .* is in .*out\.old"):
+            half_replaced(out)
+        assert open_replay([tmp_path / ".out.new" / "out.old"]).rows == 3
+        assert (tmp_path / ".out.new" / "out" / "b.h5").read_text() == "new"
+        assert (out / "c.h5").read_text() == "another's"
+
+
+def test_what_a_crash_moved_aside_counts_as_there(tmp_path: Path) -> None:
+    (tmp_path / ".out.new").mkdir()
+    write(tmp_path / ".out.new" / "out.old", stream_rows([3]))
+    with pytest.raises(UsageError, match="exists; use --overwrite"):
+        check_replay(tmp_path / "out", Session())
+    assert open_replay([tmp_path / "out"]).rows == 3
+    check_replay(tmp_path / "out", Session(existing="overwrite"))
 
 
 def test_a_replay_that_is_written_to_is_not_replaced(tmp_path: Path) -> None:
