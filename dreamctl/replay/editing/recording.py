@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from dreamctl.replay.shards.origin import Origin
 from dreamctl.replay.shards.sealed import Pieces, write_sealed
 
 SHARD_BYTES = 32 << 20  # of rows before compression
+NAMING_ROWS = 16  # of each observation, that go into the name of a stream
 # Told after each piece: rows of columns that are done, and of how many. What it raises ends the writing.
 Tick = Callable[[int, int], object]
 
@@ -54,8 +56,16 @@ class Recording:
 
     @property
     def collector(self) -> str:
-        """Eight hex digits that name the stream: the same episodes twice give the same name, others another one."""
+        """Eight hex digits that name the stream: the same episodes twice give the same name, others another one.
+
+        It is made of the table of episodes, all actions and rewards, and the first rows of the observations.
+        """
         digest = hashlib.sha256(b"".join(np.ascontiguousarray(self.table[name]).tobytes() for name in sorted(self.table)))
+        whole, first = (_pieces(self, 0, episodes, None) for episodes in (len(self.lengths), 1))
+        told = [whole(column) for column in self.fields if column.role in ("action", "reward")]
+        told += [_first_rows(first(column), NAMING_ROWS) for column in self.fields if column.role == "observation"]
+        for piece in chain.from_iterable(told):
+            digest.update(np.ascontiguousarray(piece).tobytes())
         return self.origin.collector(int.from_bytes(digest.digest()[:8]))
 
 
@@ -155,6 +165,15 @@ def _ended(pieces: Iterable[Array], ends: NDArray[np.int64]) -> Iterator[Array]:
         changed[lasts] = 0
         done += len(piece)
         yield changed
+
+
+def _first_rows(pieces: Iterable[Array], rows: int) -> Iterator[Array]:
+    """The pieces up to so many rows, none behind them read."""
+    for piece in pieces:
+        yield piece[:rows]
+        rows -= len(piece)
+        if rows <= 0:
+            return
 
 
 def _by_episode(pieces: Iterable[Array], lengths: NDArray[np.int64]) -> Iterator[Array]:

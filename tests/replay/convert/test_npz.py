@@ -188,3 +188,13 @@ def test_dreams_have_no_place_in_other_formats(target: ToNpz | ToMinari, tmp_pat
     with OurReplay().read(tmp_path / "dreams.h5", None, print) as recording, pytest.raises(InputError, match="imagined rollouts"):
         target.write(recording, tmp_path / "out-v0", tmp_path / "out-v0")
     assert not (tmp_path / "out-v0").exists()
+
+
+@pytest.mark.parametrize("other", ["observation", "action"])
+def test_other_episodes_of_equal_lengths_and_returns_get_a_name_of_their_own(other: str, tmp_path: Path) -> None:
+    values = np.roll(arrays()[other], 1, axis=0)
+    folders = [saved(tmp_path / "a", arrays()), saved(tmp_path / "b", arrays(**{other: values})), saved(tmp_path / "c", arrays())]
+    for folder in folders:
+        come_in(folder, tmp_path / f"{folder.name}-replay", spec=SPEC)
+    names = [next((tmp_path / f"{folder.name}-replay").iterdir()).name for folder in folders]
+    assert names[0] == names[2] != names[1]
