@@ -134,7 +134,7 @@ def _pieces(recording: Recording, first: int, last: int, told: _Told | None) -> 
         if field.path in made:
             found: Iterable[Array] = [made[field.path]]
         else:
-            found = recording.column(field, first, last)
+            found = (piece.astype(field.dtype, copy=False) for piece in recording.column(field, first, last))
         found = _ended(found, ends) if field.role == "action" else found
         return told.counted(found) if told else found
 

@@ -198,3 +198,11 @@ def test_other_episodes_of_equal_lengths_and_returns_get_a_name_of_their_own(oth
         come_in(folder, tmp_path / f"{folder.name}-replay", spec=SPEC)
     names = [next((tmp_path / f"{folder.name}-replay").iterdir()).name for folder in folders]
     assert names[0] == names[2] != names[1]
+
+
+def test_rewards_go_out_in_the_dtype_that_was_asked_for(tmp_path: Path) -> None:
+    come_in(saved(tmp_path / "npz", arrays()), tmp_path / "double.h5")
+    with OurReplay(reward_dtype="f4").read(tmp_path / "double.h5", None, print) as recording:
+        ToNpz().write(recording, tmp_path / "out", tmp_path / "out")
+    with np.load(tmp_path / "out" / "episode-000000.npz") as episode:
+        assert episode["reward"].dtype == np.float32
