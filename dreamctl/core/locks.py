@@ -110,11 +110,14 @@ def holder(path: Path) -> str | None:
     if _is_ours(path):
         return "this process writes it already"
     try:
-        with path.open("r+b") as file:
+        with path.open("rb") as file:
             try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Shared, because that needs no right to write: the file may be another user's.
+                fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return _described(file.read())
+    except PermissionError:
+        return "another user's process may write it"
     except OSError:
         pass
     return None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from dreamctl.core import locks
 from dreamctl.core.errors import OutputError
 from dreamctl.core.locks import holder, lock_file, sole_writer, try_lock
 
@@ -84,6 +85,32 @@ def test_asking_who_holds_a_lock_does_not_lose_it(tmp_path: Path) -> None:
     with sole_writer(tmp_path / "run"):
         assert holder(tmp_path / ".run.lock") == "this process writes it already"
         assert another(tmp_path / "run").startswith("74")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_the_lock_of_another_user_is_no_free_one(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    with sole_writer(tmp_path / "run"):
+        assert as_nobody(tmp_path / ".run.lock").startswith(f"another process writes it: pid {os.getpid()} on")
+        (tmp_path / ".run.lock").chmod(0o600)
+        assert as_nobody(tmp_path / ".run.lock") == "another user's process may write it"
+        assert another(tmp_path / "run").startswith("74")
+
+
+def as_nobody(path: Path) -> str:
+    """Who holds a lock, asked by a user who owns nothing."""
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        try:
+            locks._held.clear()
+            os.chdir(path.parent)  # the folders above let nobody else in
+            os.setuid(65534)
+            os.write(writing, str(holder(Path(path.name))).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        return told.read()
 
 
 def test_an_error_inside_stays_what_it_is(tmp_path: Path) -> None:
