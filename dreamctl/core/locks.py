@@ -6,6 +6,7 @@ import os
 import platform
 import shlex
 import sys
+import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,9 @@ from dreamctl.core.files import unwritable
 
 # The locks of this process by device and inode: the system would give them to it twice, and take both when either is closed.
 _held: set[tuple[int, int]] = set()
+# One thread at a time opens lock files: closing one that another thread has locked meanwhile would lose the lock.
+_opening = threading.Lock()
+os.register_at_fork(before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_opening.release)
 
 
 class Lock:
@@ -86,29 +90,33 @@ def try_lock(path: Path) -> Lock | None:
     Raises:
         OSError: the file cannot be made or locked.
     """
-    while not _is_ours(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Between opening and locking, the writer before may have removed it: then the lock is on a file that others do not see.
-            if _lies_at(path, descriptor):
-                _introduce(path, descriptor)
-                _held.add(_key(os.fstat(descriptor)))
-                return Lock(path, descriptor)
-        except BlockingIOError:
+    with _opening:
+        while not _is_ours(path):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Between opening and locking, the writer before may have removed it: then the lock is on a file that others do not see.
+                if _lies_at(path, descriptor):
+                    _introduce(path, descriptor)
+                    _held.add(_key(os.fstat(descriptor)))
+                    return Lock(path, descriptor)
+            except BlockingIOError:
+                os.close(descriptor)
+                return None
+            except BaseException:
+                os.close(descriptor)
+                raise
             os.close(descriptor)
-            return None
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
-    return None
+        return None
 
 
 def holder(path: Path) -> str | None:
     """Who holds a lock, in words; None where nobody does. Takes nothing and leaves nothing."""
-    if _is_ours(path):
-        return "this process writes it already"
+    with _opening:
+        return "this process writes it already" if _is_ours(path) else _another(path)
+
+
+def _another(path: Path) -> str | None:
     try:
         with path.open("rb") as file:
             try:

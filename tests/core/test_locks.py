@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,26 @@ def as_nobody(path: Path) -> str:
     os.close(writing)
     with os.fdopen(reading) as told:
         return told.read()
+
+
+def test_asking_does_not_lose_a_lock_that_another_thread_takes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, taken = tmp_path / ".run.lock", []
+    path.touch()
+    taker = threading.Thread(target=lambda: taken.append(try_lock(path)))
+    is_ours = locks._is_ours
+
+    def overtaken(asked: Path) -> bool:
+        ours = is_ours(asked)
+        monkeypatch.setattr(locks, "_is_ours", is_ours)
+        taker.start()
+        taker.join(0.2)
+        return ours
+
+    monkeypatch.setattr(locks, "_is_ours", overtaken)
+    holder(path)
+    taker.join()
+    assert len(taken) == 1
+    assert another(tmp_path / "run").startswith("74")
 
 
 def test_an_error_inside_stays_what_it_is(tmp_path: Path) -> None:
