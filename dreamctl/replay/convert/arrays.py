@@ -25,6 +25,7 @@ def by_episode(
     read: Callable[[int, str], Array],
     place: Callable[[int], str],
     *,
+    reward_dtype: RewardDtype | None = None,
     attributes: Mapping[str, str] | None = None,
 ) -> Recording:
     """A recording of episodes that are read one by one.
@@ -35,12 +36,14 @@ def by_episode(
         table: as in `Recording`; the returns are added here.
         read: number of the episode and name of the column -> its rows (T+1, ...).
         place: how messages call an episode.
+        reward_dtype: what rewards are rounded to; None lets none of them lose a digit.
         attributes: of the recording.
     """
 
     def column(field: Field, first: int, last: int) -> Iterator[Array]:
         for number in range(first, last):
-            yield _exact(read(number, field.name), field, int(table["length"][number]), place(number))
+            exact = field.role != "reward" or reward_dtype is None
+            yield _stored(read(number, field.name), field, int(table["length"][number]), place(number), exact=exact)
 
     (reward,) = (field for field in fields if field.role == "reward")
     returns = [float(next(column(reward, number, number + 1)).sum(dtype=np.float64)) for number in range(len(table["length"]))]
@@ -98,17 +101,25 @@ def only_real(recording: Recording, what: str) -> None:
         raise InputError(f"{recording.origin.spec.name}: these are imagined rollouts, {what} hold real episodes only; convert them to h5")
 
 
-def _exact(column: Array, field: Field, rows: int, place: str) -> Array:
-    """The column in the dtype that it is stored in, which keeps every value of it.
+def _stored(column: Array, field: Field, rows: int, place: str, *, exact: bool) -> Array:
+    """The column in the dtype that it is stored in, which keeps every value of it where it is to be `exact`.
 
     Raises:
-        InputError: it does not, or has another shape.
+        InputError: it does not, holds no numbers, or has another shape.
     """
     if column.shape != (rows, *field.shape):
         raise InputError(f"{place}: {field.name} is of shape {column.shape}, wanted {(rows, *field.shape)}")
+    if column.dtype.kind not in "iufb":
+        raise InputError(f"{place}: {field.name} is of dtype {column.dtype}, wanted numbers; leave it out or write it anew")
     stored = column.astype(field.dtype)
-    if field.role != "reward" and stored.dtype != column.dtype and not np.array_equal(stored, column, equal_nan=column.dtype.kind == "f"):
-        raise InputError(
-            f"{place}: {field.name} ({column.dtype}) holds values that {field.dtype} cannot keep; store it in the space's dtype"
-        )
+    if exact and stored.dtype != column.dtype and not _equal(stored, column):
+        mend = "name --reward-dtype f8, or f4 to round them" if field.role == "reward" else "store it in the space's dtype"
+        raise InputError(f"{place}: {field.name} ({column.dtype}) holds values that {field.dtype} cannot keep; {mend}")
     return stored
+
+
+def _equal(stored: Array, column: Array) -> bool:
+    """Whether no value has changed; an integer is compared as one, for as a double it may look equal to its neighbour."""
+    if column.dtype.kind == "f":
+        return np.array_equal(stored, column, equal_nan=True)
+    return np.array_equal(stored, column) and np.array_equal(stored.astype(column.dtype), column)

@@ -92,8 +92,8 @@ class DreamerV3Npz:
             column = np.concatenate(pieces)
             return _acted(column, shift, choices) if name == "action" else column
 
-        origin = Origin(spec, policy={"kind": self.kind})
-        yield by_episode(origin, fields, _table(found), read, lambda number: str(found[number].pieces[0].path))
+        origin, table = Origin(spec, policy={"kind": self.kind}), _table(found)
+        yield by_episode(origin, fields, table, read, lambda number: str(found[number].pieces[0].path), reward_dtype=self.reward_dtype)
 
 
 @dataclass(frozen=True)

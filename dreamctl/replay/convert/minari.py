@@ -77,7 +77,7 @@ class Minari:
         policy = {"kind": "minari", **{key: dataset.metadata[key] for key in KEPT if key in dataset.metadata}}
         origin = Origin(used, policy=policy, gym_spec=str(dataset.metadata.get("env_spec") or ""))
         spaces = {name: str(dataset.metadata[name]) for name in ("observation_space", "action_space")}
-        return by_episode(origin, fields, table, dataset.column, dataset.place, attributes=spaces)
+        return by_episode(origin, fields, table, dataset.column, dataset.place, reward_dtype=self.reward_dtype, attributes=spaces)
 
 
 # Of the metadata, what a later export can state again.

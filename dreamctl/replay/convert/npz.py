@@ -73,7 +73,8 @@ class PlainNpz:
             in_steps = name.split("/")[0] in ("action", "reward")
             return rows_of_steps(column, int(table["length"][number]), end=name != "reward") if in_steps else column
 
-        yield by_episode(Origin(spec, policy={"kind": "npz"}), fields, table, read, lambda number: str(files[number]))
+        origin = Origin(spec, policy={"kind": "npz"})
+        yield by_episode(origin, fields, table, read, lambda number: str(files[number]), reward_dtype=self.reward_dtype)
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,21 @@ def test_doubles_stay_doubles_unless_the_reward_shall_not(tmp_path: Path) -> Non
         np.testing.assert_array_equal(single["/steps/reward"][:], file["/steps/reward"][:].astype(np.float32))
 
 
+def test_rewards_of_one_dtype_lose_no_digit_of_another_unless_they_shall(tmp_path: Path) -> None:
+    dataset, data = copied("cartpole-v0", tmp_path)
+    with h5py.File(data, "r+") as file:
+        single = file["episode_0/rewards"][:].astype(np.float32)
+        double = file["episode_1/rewards"][:].astype(np.float64) + 1e-9
+        del file["episode_0/rewards"], file["episode_1/rewards"]
+        file["episode_0/rewards"], file["episode_1/rewards"] = single, double
+    with pytest.raises(InputError, match=r"episode_1: reward \(float64\) holds values that <f4 cannot keep; name --reward-dtype f8"):
+        come_in(dataset, tmp_path / "as_is.h5")
+    come_in(dataset, tmp_path / "single.h5", reward_dtype="f4")
+    come_in(dataset, tmp_path / "double.h5", reward_dtype="f8")
+    with h5py.File(tmp_path / "double.h5") as file:
+        assert file["/steps/reward"][-1] == double[-1] != 1
+
+
 def test_what_people_say_of_a_dataset_is_kept_or_replaced(tmp_path: Path) -> None:
     dataset, _ = copied("cartpole-v0", tmp_path)
     metadata = json.loads((dataset / "data" / "metadata.json").read_text())

@@ -155,6 +155,8 @@ def test_a_task_that_is_named_gives_its_spaces(tmp_path: Path) -> None:
         ([arrays(terminated=np.array([True, False, False, False]))], "terminated is set before the last of 5 rows"),
         ([arrays(reward=np.zeros(9))], r"reward is of shape \(9,\), wanted \(5,\)"),
         ([arrays(reward=np.array([0, np.inf, 0, 0]))], "row 2 is inf, wanted finite"),
+        ([arrays(reward=np.array([0, 1 + 5j, 0, 0]))], "reward is of dtype complex128, wanted numbers"),
+        ([arrays(reward=np.array([0, 2**60 + 1, 0, 0]))], r"reward \(int64\) holds values that <f8 cannot keep"),
         ([arrays(observation=np.array([object()] * 5))], "not a readable .npz file .*Python objects"),
     ],
 )
