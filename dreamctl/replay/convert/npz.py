@@ -141,10 +141,21 @@ def _told(path: Path, archives: Archives, given: TaskSpec | None) -> TaskSpec | 
 def _table(files: Sequence[Path], archives: Archives, observation: str) -> dict[str, Array]:
     """Length, seed and end of each episode."""
     lengths = [archives.headers(path)[observation].rows for path in files]
-    seeds = [archives.array(path, "seed") if "seed" in archives.headers(path) else np.int64(-1) for path in files]
+    seeds = [_seed(archives.array(path, "seed"), path) if "seed" in archives.headers(path) else -1 for path in files]
     flags = {name: np.array([_last(path, archives, name, rows) for path, rows in zip(files, lengths, strict=True)]) for name in FLAGS}
     complete = flags["terminated"] | flags["truncated"]
-    return {"length": np.array(lengths), "seed": np.array(seeds, np.int64).ravel(), **flags, "complete": complete}
+    return {"length": np.array(lengths), "seed": np.array(seeds, np.int64), **flags, "complete": complete}
+
+
+def _seed(found: Array, path: Path) -> np.int64:
+    """The seed of an episode, the 64 bits of an unsigned one.
+
+    Raises:
+        InputError: it is not one whole number.
+    """
+    if found.size != 1 or found.dtype.kind not in "iu":
+        raise InputError(f"{path}: seed is {found.dtype} {found.shape}, wanted one whole number; -1 where it is not known")
+    return np.int64(found.astype(np.int64).item())
 
 
 def _last(path: Path, archives: Archives, name: str, rows: int) -> bool:

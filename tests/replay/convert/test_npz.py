@@ -157,6 +157,8 @@ def test_a_task_that_is_named_gives_its_spaces(tmp_path: Path) -> None:
         ([arrays(reward=np.array([0, np.inf, 0, 0]))], "row 2 is inf, wanted finite"),
         ([arrays(reward=np.array([0, 1 + 5j, 0, 0]))], "reward is of dtype complex128, wanted numbers"),
         ([arrays(reward=np.array([0, 2**60 + 1, 0, 0]))], r"reward \(int64\) holds values that <f8 cannot keep"),
+        ([arrays(seed=np.array([11, 12])), arrays(seed=np.array([21, 22]))], r"0\.npz: seed is int64 \(2,\), wanted one whole number"),
+        ([arrays(seed=np.array("x"))], r"0\.npz: seed is <U1 \(\), wanted one whole number"),
         ([arrays(observation=np.array([object()] * 5))], "not a readable .npz file .*Python objects"),
     ],
 )
