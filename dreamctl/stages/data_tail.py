@@ -141,6 +141,8 @@ def follow(paths: Sequence[Path], number: int, goes: Goes, *, rows: bool) -> Ite
     last = tail.last(number)
     yield TailResult(last, rows, columns.text([head, *(line.cells for line in last)]))
     while goes():
-        new = tail.new() if replay.refresh() else []
+        replay.refresh()
+        # Asked even where no row came: a shard that is sealed ends the episode that was running in it.
+        new = tail.new()
         if new:
             yield TailResult(new, rows, columns.text([line.cells for line in new]))

@@ -68,6 +68,15 @@ def test_rows_are_told_once_their_action_is_known(writer: ReplayWriter) -> None:
     assert [(line.row, line.flags) for line in look()] == [(14, ()), (15, ("terminated",))]
 
 
+@pytest.mark.parametrize(("rows", "told"), [(False, [(4, "cut")]), (True, [10])])
+def test_closing_ends_the_episode_that_was_running(writer: ReplayWriter, rows: bool, told: list[object]) -> None:
+    look = followed(writer.path, rows=rows)
+    before = len(look())
+    writer.close()
+    found = look()
+    assert [line.row - before for line in found] if rows else [(line.steps, line.end) for line in found] == told
+
+
 def test_nothing_new_is_nothing_told(writer: ReplayWriter) -> None:
     looks = iter([True, True, False])
     assert len(list(follow([writer.path], 10, lambda: next(looks), rows=False))) == 1
