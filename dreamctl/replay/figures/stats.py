@@ -152,6 +152,10 @@ def _spread(values: Sequence[float]) -> Spread | None:
     moments = Moments(1)
     moments.add(x[:, None])
     # As many bars as there are different values say as much as ten.
-    counts, edges = np.histogram(x, bins=max(1, min(BARS, len(np.unique(x)))))
+    bars = max(1, min(BARS, len(np.unique(x))))
+    try:
+        counts, edges = np.histogram(x, bins=bars)
+    except ValueError:  # the values lie too close together for edges between them
+        counts, edges = np.histogram(x, bins=1)
     quantiles = {share: float(np.quantile(x, share)) for share in QUANTILES}
     return Spread(moments.together(), quantiles, tuple(edges.tolist()), tuple(counts.tolist()))

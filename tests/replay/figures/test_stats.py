@@ -58,6 +58,16 @@ def test_only_whole_episodes_have_a_return(tmp_path: Path) -> None:
     assert stats.lengths == stats.returns
 
 
+def test_returns_that_are_neighbouring_numbers_share_a_bar(tmp_path: Path) -> None:
+    rewards = [(0.0, 2.0**53, 0.0), (0.0, 2.0**53, 2.0)]
+    rows = [
+        replace(row, reward=reward) for number, of in enumerate(rewards) for row, reward in zip(episode_rows(number, 3), of, strict=True)
+    ]
+    stats = figures_of(write(tmp_path / "r", rows))
+    assert stats.returns is not None
+    assert sum(stats.returns.counts) == 2
+
+
 def test_a_replay_without_a_whole_episode_has_no_returns(tmp_path: Path) -> None:
     stats = figures_of(write(tmp_path / "r", episode_rows(0, 5, ended=False)))
     assert (stats.episodes, stats.returns, stats.lengths) == (0, None, None)
