@@ -53,7 +53,7 @@ class Comparison:
 
 
 def compare(left: Path, right: Path) -> Comparison:
-    """Two replays, each a folder or a file; episodes are compared by every byte of their rows.
+    """Two replays, each a folder or a file; episodes are compared by every byte of their rows, dreams by their context too.
 
     Raises:
         InputError: one of them cannot be read.
@@ -93,10 +93,13 @@ def _by_content(replay: Replay, keys: Sequence[KeySummary]) -> list[tuple[bytes,
 
 
 def _content(replay: Replay, info: EpisodeInfo, keys: Sequence[KeySummary]) -> bytes:
-    """A hash of every byte of an episode's rows, whatever file they lie in."""
-    digest = hashlib.sha256()
-    for key in keys:
-        for piece in _pieces(replay, info, key.name):
+    """A hash of every byte of an episode's rows, whatever file they lie in, and of how many of them are context."""
+    digest = hashlib.sha256(f"{info.context} ".encode())
+    names = [key.name for key in keys]
+    if any(name.startswith("truth/") for name in names):
+        names.append("truth_valid")
+    for name in names:
+        for piece in _pieces(replay, info, name):
             digest.update(piece.tobytes())
     return digest.digest()
 
@@ -104,7 +107,7 @@ def _content(replay: Replay, info: EpisodeInfo, keys: Sequence[KeySummary]) -> b
 def _pieces(replay: Replay, info: EpisodeInfo, name: str) -> Iterator[Array]:
     """One column of an episode, in order."""
     group, stream = name.partition("/")[0], replay.streams[info.stream]
-    if group in ("extra", "truth"):
+    if group in ("extra", "truth", "truth_valid"):
         for path, first, rows in info.spans:
             for start in range(first, first + rows, PIECE):
                 yield read_columns(path, [name], start, min(PIECE, first + rows - start))[name]

@@ -9,7 +9,8 @@ from gymnasium.spaces import Discrete
 
 from dreamctl.core.errors import InputError
 from dreamctl.replay.figures.compare import compare
-from tests.replay.rows import BOX_SPEC, SPEC, episode_rows, stream_rows, write
+from dreamctl.replay.writer import write_episodes
+from tests.replay.rows import BOX_SPEC, SPEC, dream, episode_rows, stream_rows, write
 
 
 def box_rows() -> list:
@@ -66,6 +67,15 @@ def test_further_columns_and_their_bytes_count(tmp_path: Path) -> None:
     assert not found.equal
     assert [(one.what, one.left, one.right) for one in found.columns] == [("extra/value", "<f4 ()", "absent")]
     assert (found.left, found.right) == ((), ())
+
+
+@pytest.mark.parametrize("field", ["truth_valid", "context"])
+def test_context_and_known_truth_of_a_dream_count(tmp_path: Path, field: str) -> None:
+    other = dream(truth_valid=np.arange(6) < 3) if field == "truth_valid" else dream(context=1)
+    for name, episode in (("one", dream()), ("same", dream()), ("other", other)):
+        write_episodes(tmp_path / f"{name}.h5", SPEC, [episode], kind="imagined", parent={})
+    assert compare(tmp_path / "one.h5", tmp_path / "same.h5").equal
+    assert not compare(tmp_path / "one.h5", tmp_path / "other.h5").equal
 
 
 def test_a_seed_that_was_recorded_is_told_and_makes_no_other_content(tmp_path: Path) -> None:
