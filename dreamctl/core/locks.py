@@ -60,7 +60,13 @@ def sole_writer(path: Path) -> Iterator[None]:
 
 def lock_beside(path: Path) -> Path:
     """The lock file of an output that one process at a time writes."""
-    return path.with_name(f".{path.name}.lock")
+    named = with_a_name(path)
+    return named.parent / f".{named.name}.lock"
+
+
+def with_a_name(path: Path) -> Path:
+    """The same path, absolute where it tells no name to put something beside, e.g. `.`."""
+    return Path(os.path.realpath(path)) if path.name in ("", "..") else path
 
 
 def lock_file(path: Path, output: Path) -> Lock:

@@ -6,7 +6,7 @@ from pathlib import Path
 from dreamctl.core.errors import InputError, OutputError, UsageError
 from dreamctl.core.experience import TaskSpec
 from dreamctl.core.files import sync_folder, temporary_of
-from dreamctl.core.locks import Lock, holder, try_lock
+from dreamctl.core.locks import Lock, holder, try_lock, with_a_name
 from dreamctl.core.spaces import spec_difference, spec_from_json, spec_to_json
 from dreamctl.replay.format import Field, schema_difference
 from dreamctl.replay.shards.header import Header, read_header
@@ -37,7 +37,8 @@ def shard_files(path: Path) -> list[Path]:
 
 def parts_folder(path: Path) -> Path:
     """Where the shards of a single file lie while it is being collected."""
-    return path.with_name(f"{path.name}.parts")
+    named = with_a_name(path)
+    return named.parent / f"{named.name}.parts"
 
 
 def shards_folder(path: Path) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dreamctl.core.errors import OutputError, UsageError
 from dreamctl.core.files import sync_folder, unwritable
-from dreamctl.core.locks import sole_writer
+from dreamctl.core.locks import sole_writer, with_a_name
 from dreamctl.core.session import Session
 from dreamctl.replay.editing.recording import Tick
 from dreamctl.replay.folder import check_idle, parts_folder
@@ -62,6 +62,7 @@ def replaced(out: Path) -> Iterator[Path]:
     Raises:
         OutputError: another process writes `out`, or it cannot be replaced.
     """
+    out = with_a_name(out)
     workshop = _workshop(out)
     with sole_writer(out):
         try:
@@ -126,8 +127,9 @@ def _restore(workshop: Path, out: Path) -> None:
 
 
 def _workshop(out: Path) -> Path:
-    return out.with_name(f".{out.name}.new")
+    named = with_a_name(out)
+    return named.parent / f".{named.name}.new"
 
 
 def _old(workshop: Path, out: Path) -> Path:
-    return workshop / f"{out.name}.old"
+    return workshop / f"{with_a_name(out).name}.old"

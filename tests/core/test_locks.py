@@ -14,7 +14,7 @@ import pytest
 
 from dreamctl.core import locks
 from dreamctl.core.errors import OutputError
-from dreamctl.core.locks import holder, lock_file, sole_writer, try_lock
+from dreamctl.core.locks import holder, lock_beside, lock_file, sole_writer, try_lock
 
 OTHER = """
 import sys
@@ -46,6 +46,13 @@ def test_an_output_has_one_writer_at_a_time_and_its_name_is_told(tmp_path: Path)
         assert another(tmp_path / "deep" / "other") == "wrote"
     assert another(path) == "wrote"
     assert list(path.parent.iterdir()) == []
+
+
+def test_a_path_without_a_name_has_its_lock_beside_the_folder_it_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run" / "deep").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "run")
+    assert lock_beside(Path()) == lock_beside(Path("deep/..")) == tmp_path / ".run.lock"
+    assert lock_beside(Path("/")) == Path("/..lock")
 
 
 def test_the_lock_of_a_process_that_was_killed_is_free_whatever_its_file_says(tmp_path: Path) -> None:

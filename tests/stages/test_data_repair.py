@@ -81,6 +81,11 @@ def test_a_shard_is_repaired_by_its_own_name(tmp_path: Path) -> None:
     assert verify_replays([path], deep=True).found.live == 0
 
 
+def test_the_folder_one_stands_in_is_repaired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(killed(tmp_path / "r"))
+    assert [it.rows for it in repaired(Path()).done] == [12]
+
+
 def test_what_is_being_written_is_left_to_its_writer(tmp_path: Path) -> None:
     with ReplayWriter(tmp_path / "r", SPEC, lanes=1, seed=0) as writer:
         for row in [*stream_rows([4, 3]), *episode_rows(2, 5, ended=False)]:

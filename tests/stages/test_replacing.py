@@ -95,6 +95,15 @@ def test_what_a_crash_moved_aside_counts_as_there(tmp_path: Path) -> None:
     check_replay(tmp_path / "out", Session(existing="overwrite"))
 
 
+def test_the_folder_one_stands_in_is_replaced_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    check_replay(Path(), Session())
+    half_replaced(Path())
+    assert (tmp_path / "out" / "b.h5").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_a_replay_that_is_written_to_is_not_replaced(tmp_path: Path) -> None:
     with ReplayWriter(tmp_path / "out", SPEC, lanes=1, seed=0) as writer:
         for row in episode_rows(0, 4):
