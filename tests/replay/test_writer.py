@@ -14,6 +14,8 @@ from dreamctl.core.experience import Episode, TaskSpec
 from dreamctl.replay.editing.selection import exact_spaces
 from dreamctl.replay.folder import places
 from dreamctl.replay.reader import open_replay
+from dreamctl.replay.shards.facts import read_facts
+from dreamctl.replay.shards.origin import Origin
 from dreamctl.replay.writer import ReplayWriter, write_episodes
 from tests.replay.rows import BOX_SPEC, SPEC, dream, episode_rows, stream_rows, write
 
@@ -260,6 +262,22 @@ def test_rows_that_no_reader_takes_are_refused_before_the_first_is_written(tmp_p
     with pytest.raises(InputError, match=told):
         write(tmp_path / "replay", [row], spec=spec)
     assert not list((tmp_path / "replay").iterdir())
+
+
+def test_one_file_names_every_policy_that_acted_and_the_seed_of_its_stream(tmp_path: Path) -> None:
+    path = tmp_path / "one.h5"
+    agent = {"path": "agent.ckpt", "sha256": "0" * 64}
+    first = ReplayWriter(path, SPEC, lanes=1, seed=7, policy=agent)
+    for row in episode_rows(0, 4):
+        first.add(row)
+    first.pause()
+    write(path, episode_rows(1, 5), seed=8, append=True)
+    replay, facts = open_replay([path]), read_facts(path)
+    writers = {Origin(SPEC, "env", 7, agent).collector(): 7, Origin(SPEC, "env", 8).collector(): 8}
+    assert facts.seed == writers[replay.streams[0].name.removesuffix("-e0")]
+    assert isinstance(facts.policy, dict)
+    assert facts.policy["kind"] == "several"
+    assert sorted(map(str, facts.policy["policies"])) == sorted(map(str, [agent, "random"]))
 
 
 def test_a_stranger_among_the_parts_is_told_and_kept(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Some whole episodes of a replay: which ones, and a recording of them that is read from its files, block by block."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from operator import attrgetter
@@ -14,7 +14,7 @@ from dreamctl.replay.editing.recording import Recording
 from dreamctl.replay.format import Field, schema_difference
 from dreamctl.replay.reader import Replay
 from dreamctl.replay.shards.attributes import read_attributes
-from dreamctl.replay.shards.facts import alike, read_facts
+from dreamctl.replay.shards.facts import policy_of, read_facts
 from dreamctl.replay.shards.header import Header, opened, read_header, text_attribute
 from dreamctl.replay.shards.origin import Origin
 from dreamctl.replay.shards.shard import read_columns
@@ -92,13 +92,11 @@ def selected(replay: Replay, infos: Sequence[EpisodeInfo], command: Sequence[str
 def origin_of(files: Sequence[Path], replay: Replay | Header, command: Sequence[str]) -> Origin:
     """The origin that these files of one task and kind have in common; policies that differ are listed."""
     facts = [read_facts(path) for path in files]
-    policies = alike([one.policy for one in facts])
-    policy = policies[0] if len(policies) == 1 else {"kind": "several", "policies": policies}
     return Origin(
         replay.spec,
         replay.kind,
         facts[0].seed,
-        dict(policy) if isinstance(policy, Mapping) else str(policy),
+        policy_of(facts),
         tuple(command),
         root_text(files[0], "gym_spec"),
         facts[0].parent,

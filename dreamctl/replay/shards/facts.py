@@ -74,5 +74,12 @@ def alike(values: Sequence[object]) -> list[object]:
     return list({json.dumps(value, sort_keys=True): value for value in values}.values())
 
 
+def policy_of(facts: Sequence[Facts]) -> str | dict[str, object]:
+    """The policy that acted in several shards; those that differ are listed."""
+    policies = alike([one.policy for one in facts])
+    policy = policies[0] if len(policies) == 1 else {"kind": "several", "policies": policies}
+    return dict(policy) if isinstance(policy, Mapping) else str(policy)
+
+
 def _mapping(value: object) -> dict[str, object]:
     return dict(value) if isinstance(value, Mapping) else {}

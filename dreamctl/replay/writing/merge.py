@@ -1,5 +1,6 @@
 """Many shards -> one sealed file: their episodes joined and one after another."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from dreamctl.core.experience import Array
 from dreamctl.replay.folder import finish_removing, parts_folder, places, remove_parts
 from dreamctl.replay.format import Field, parted
 from dreamctl.replay.reader import Replay, open_replay
+from dreamctl.replay.shards.facts import policy_of, read_facts
 from dreamctl.replay.shards.header import read_header
 from dreamctl.replay.shards.origin import Origin
 from dreamctl.replay.shards.sealed import write_sealed
@@ -23,7 +25,7 @@ def merge(folder: Path, target: Path, origin: Origin) -> None:
     Args:
         folder: the parts.
         target: the file.
-        origin: who writes it.
+        origin: who writes it; the seed is that of the first part, as the stream is, policies that differ are listed.
 
     Raises:
         OutputError: it cannot be written; the parts are untouched.
@@ -31,8 +33,11 @@ def merge(folder: Path, target: Path, origin: Origin) -> None:
     """
     replay = open_replay([folder])
     header = read_header(replay.files[0].path)
+    facts = [read_facts(record.path) for record in replay.files]
     infos = [info for number, stream in enumerate(replay.streams) for info in stream.episodes(number)]
     table = _table(infos)
+    # Whoever closes the file need not have written all of it.
+    origin = dataclasses.replace(origin, seed=facts[0].seed, policy=policy_of(facts))
     attributes = origin.attributes(header.fields, stream=header.stream, seq=0, first_row=0)
     attributes["parts_sha256"] = replay.content_hash()
 
