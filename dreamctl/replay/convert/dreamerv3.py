@@ -108,9 +108,15 @@ class _Folder:
 
     @classmethod
     def of(cls, path: Path) -> Self:
-        """The files of a folder; those of the other sort than the first are not expected."""
+        """The files of a folder, all of one sort."""
         files = npz_files(path)
-        chunks = all(CHUNK.fullmatch(file.name) for file in files)
+        others = [file for file in files if not CHUNK.fullmatch(file.name)]
+        chunks = not others
+        if others and len(others) < len(files):
+            wanted = "TIME-ID-SUCCESSOR-LENGTH.npz"
+            raise InputError(
+                f"{others[0]}: is not called {wanted} as {len(files) - len(others)} others here; move it elsewhere or rename it"
+            )
         archives = Archives({file: int(file.stem.split("-")[3]) for file in files} if chunks else None)
         headers = archives.alike(files, ignoring=("stepid", "consec", "priority"))
         lacking = sorted({"action", "reward"} - headers.keys())
@@ -191,14 +197,25 @@ def _pieces(stream: Sequence[Path], offsets: NDArray[np.int64], start: int, end:
 
 
 def _whole(path: Path, archives: Archives) -> Found:
-    """The episode that a file is; the older ones tell no more of an end than that discount is 0."""
+    """The episode that a file is; the older ones tell no more of an end than that discount is 0.
+
+    Raises:
+        InputError: it holds the end of one and more behind it.
+    """
     headers = archives.headers(path)
     rows = archives.array(path, "reward").shape[0]
-    if "is_terminal" in headers:
-        terminated = bool(archives.array(path, "is_terminal")[-1])
+    flags = {name: archives.array(path, name).astype(bool) for name in FLAGS[:3] if name in headers}
+    for name, flag in flags.items():
+        odd = np.flatnonzero(flag[1:] if name == "is_first" else flag[:-1])
+        if len(odd):
+            row = int(odd[0]) + (name == "is_first")
+            raise InputError(f"{path}: {name} is set in row {row} of {len(flag)}, wanted one whole episode; cut it where one ends")
+    if "is_terminal" in flags:
+        terminated = bool(flags["is_terminal"][-1])
     else:
         terminated = "discount" in headers and float(archives.array(path, "discount")[-1]) == 0
-    return Found((Piece(path, 0, rows),), terminated, not terminated)
+    ended = bool(flags["is_last"][-1]) if "is_last" in flags else True
+    return Found((Piece(path, 0, rows),), terminated, ended and not terminated)
 
 
 def _table(found: Sequence[Found]) -> dict[str, Array]:

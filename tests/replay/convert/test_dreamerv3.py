@@ -183,3 +183,26 @@ def test_a_chunk_shorter_than_its_name_says_is_refused(tmp_path: Path) -> None:
     chunk.rename(folder / chunk.name.replace("-5.npz", "-6.npz"))
     with pytest.raises(InputError, match="holds 5 rows, the file's name says 6"):
         come_in(folder)
+
+
+def test_a_file_of_another_name_among_chunks_is_refused(tmp_path: Path) -> None:
+    folder = chunked(tmp_path / "replay", lived([5, 3]), 4)
+    chunk = min(folder.iterdir())
+    (folder / f"{chunk.stem} (copy).npz").write_bytes(chunk.read_bytes())
+    with pytest.raises(InputError, match=r"\(copy\)\.npz: is not called TIME-ID-SUCCESSOR-LENGTH\.npz as 2 others here; move it"):
+        come_in(folder)
+
+
+@pytest.mark.parametrize("name", ["is_first", "is_last", "is_terminal"])
+def test_a_whole_episode_with_another_inside_is_refused(name: str, tmp_path: Path) -> None:
+    rows = lived([5])
+    rows[name] = rows[name] | (np.arange(5) == 2)
+    with pytest.raises(InputError, match=f"{name} is set in row 2 of 5, wanted one whole episode"):
+        come_in(led(tmp_path / "replay", {**rows, "is_first": np.arange(5) == 0}, **{name: rows[name]}))
+
+
+def test_a_whole_episode_whose_last_row_is_not_the_last_goes_on(tmp_path: Path) -> None:
+    rows = lived([5])
+    going_on = np.zeros(5, bool)
+    (info,) = come_in(led(tmp_path / "replay", {**rows, "is_last": going_on, "is_terminal": going_on})).episodes()
+    assert (info.terminated, info.truncated, info.complete) == (False, False, False)
