@@ -168,7 +168,7 @@ def finish_removing(folder: Path) -> None:
     """
     gone = temporary_of(folder)
     try:
-        for path in [*shard_paths(gone), *gone.glob(".*.lock"), *gone.glob(".*.tmp")]:
+        for path in [path for pattern in ("[!.]*.h5", ".*.lock", ".*.tmp", ".latents-*", ".gone.json") for path in gone.glob(pattern)]:
             path.unlink()
         if gone.is_dir():
             gone.rmdir()
