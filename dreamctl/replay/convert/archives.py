@@ -2,7 +2,7 @@
 
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -93,6 +93,24 @@ class Archives:
                 f"{path}: {short[0]} holds {found[short[0]].rows} rows, the file's name says {self._rows[path]}; copy it again"
             )
         return {name: header._replace(rows=self._rows.get(path, header.rows)) for name, header in found.items()}
+
+
+def check_columns(path: Path, headers: Mapping[str, Header], names: Iterable[str]) -> None:
+    """Refuse columns that no replay holds.
+
+    Args:
+        path: the file, for messages.
+        headers: of its arrays.
+        names: the columns.
+
+    Raises:
+        InputError: one is of other values than numbers of up to eight bytes, or has rows of none.
+    """
+    for name in names:
+        _, shape, dtype = headers[name]
+        if dtype.kind not in "iufb" or dtype.itemsize > 8 or 0 in shape:
+            found = f"has rows of shape {shape}" if 0 in shape else f"is of dtype {dtype}"
+            raise InputError(f"{path}: {name} {found}, wanted numbers of at most 8 bytes; leave it out or write it anew")
 
 
 def npz_files(path: Path) -> list[Path]:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array, TaskSpec
-from dreamctl.replay.convert.archives import Archives, Header, npz_files
+from dreamctl.replay.convert.archives import Archives, Header, check_columns, npz_files
 from dreamctl.replay.convert.arrays import Note, RewardDtype, by_episode, stored_fields, supported
 from dreamctl.replay.convert.inference import inferred_spec, matched, seen_actions
 from dreamctl.replay.editing.recording import Recording
@@ -122,6 +122,7 @@ class _Folder:
         lacking = sorted({"action", "reward"} - headers.keys())
         if lacking:
             raise InputError(f"{path}: holds no {lacking[0]}; name the folder of the replay")
+        check_columns(files[0], headers, [*(name for name in headers if not NO_OBSERVATION.fullmatch(name)), "action", "reward"])
         return cls(path, files, chunks, archives, headers)
 
     @property
@@ -200,10 +201,12 @@ def _whole(path: Path, archives: Archives) -> Found:
     """The episode that a file is; the older ones tell no more of an end than that discount is 0.
 
     Raises:
-        InputError: it holds the end of one and more behind it.
+        InputError: it holds no steps, or the end of one and more behind it.
     """
     headers = archives.headers(path)
     rows = archives.array(path, "reward").shape[0]
+    if rows < 2:
+        raise InputError(f"{path}: holds no steps, wanted two rows or more; leave it out")
     flags = {name: archives.array(path, name).astype(bool) for name in FLAGS[:3] if name in headers}
     for name, flag in flags.items():
         odd = np.flatnonzero(flag[1:] if name == "is_first" else flag[:-1])

@@ -53,6 +53,9 @@ def seen_actions(files: Sequence[Path], archives: Archives, keys: Mapping[str, s
         files: in which they lie.
         archives: reads them.
         keys: leaf -> key; a plain action is the leaf "".
+
+    Raises:
+        InputError: choices go further than 64 bits.
     """
     leaves = {name: _seen(files, archives, key) for name, key in sorted(keys.items())}
     return leaves[""] if list(leaves) == [""] else nested_space(leaves)
@@ -66,6 +69,10 @@ def _seen(files: Sequence[Path], archives: Archives, key: str) -> Space[object]:
     if bounds[0][2].kind == "f":
         bound = 1.0 if max(np.abs(least).max(), np.abs(greatest).max()) <= 1 else np.inf
         return gym_spaces.Box(-bound, bound, least.shape, np.float32)
+    if int(np.max(greatest)) - min(int(np.min(least)), 0) >= np.iinfo(np.int64).max:
+        raise InputError(
+            f"{files[0].parent}: {key} goes from {np.min(least)} to {np.max(greatest)}, more choices than there can be; mend it"
+        )
     start = np.minimum(np.asarray(least, np.int64), 0)
     count = np.asarray(greatest, np.int64) + 1 - start
     return gym_spaces.MultiDiscrete(count, start=start) if least.shape else gym_spaces.Discrete(int(count), start=int(start))  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array, TaskSpec
 from dreamctl.core.files import write_whole
 from dreamctl.core.spaces import spec_difference, spec_from_json, spec_to_json
-from dreamctl.replay.convert.archives import Archives, Header, npz_files
+from dreamctl.replay.convert.archives import Archives, Header, check_columns, npz_files
 from dreamctl.replay.convert.arrays import Note, RewardDtype, by_episode, only_real, rows_of_steps, stored_fields, supported
 from dreamctl.replay.convert.inference import inferred_spec, matched, seen_actions
 from dreamctl.replay.editing.recording import Recording, Tick
@@ -60,13 +60,14 @@ class PlainNpz:
         files, archives = npz_files(path), Archives()
         headers = archives.alike(files, ignoring=(*FLAGS, "seed", "task_spec"))
         observed, acted, extras = _sorted_keys(path, headers, note)
+        check_columns(files[0], headers, [*observed.values(), *acted.values(), *extras, *_reward(headers)])
+        table = _table(files, archives, next(iter(observed.values())))
         spec = _told(files[0], archives, spec)
         if spec is None:
             spec = inferred_spec(path, {name: headers[key] for name, key in observed.items()}, seen_actions(files, archives, acted), note)
         keys = matched(supported(spec, str(path)), observed, path) | {key: key for key in (*acted.values(), *extras)}
         fields = stored_fields(spec, {column: headers[key].dtype for column, key in keys.items()} | _reward(headers), self.reward_dtype)
         fields += [Field(f"/steps/{name}", headers[name].dtype.newbyteorder("<").str, headers[name].shape, "extra") for name in extras]
-        table = _table(files, archives, next(iter(observed.values())))
 
         def read(number: int, name: str) -> Array:
             column = archives.array(files[number], keys.get(name, name))
@@ -141,6 +142,9 @@ def _told(path: Path, archives: Archives, given: TaskSpec | None) -> TaskSpec | 
 def _table(files: Sequence[Path], archives: Archives, observation: str) -> dict[str, Array]:
     """Length, seed and end of each episode."""
     lengths = [archives.headers(path)[observation].rows for path in files]
+    short = next((path for path, rows in zip(files, lengths, strict=True) if rows < 2), None)
+    if short:
+        raise InputError(f"{short}: holds no steps, wanted two rows or more; leave it out")
     seeds = [_seed(archives.array(path, "seed"), path) if "seed" in archives.headers(path) else -1 for path in files]
     flags = {name: np.array([_last(path, archives, name, rows) for path, rows in zip(files, lengths, strict=True)]) for name in FLAGS}
     complete = flags["terminated"] | flags["truncated"]

@@ -206,3 +206,16 @@ def test_a_whole_episode_whose_last_row_is_not_the_last_goes_on(tmp_path: Path) 
     going_on = np.zeros(5, bool)
     (info,) = come_in(led(tmp_path / "replay", {**rows, "is_last": going_on, "is_terminal": going_on})).episodes()
     assert (info.terminated, info.truncated, info.complete) == (False, False, False)
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_a_file_without_steps_is_refused(rows: int, tmp_path: Path) -> None:
+    folder = led(tmp_path / "replay", lived([5]))
+    np.savez(folder / "20240101T000009-none-0.npz", **{key: value[:rows] for key, value in np.load(next(folder.iterdir())).items()})
+    with pytest.raises(InputError, match=r"none-0\.npz: holds no steps, wanted two rows or more"):
+        come_in(folder)
+
+
+def test_keys_of_strings_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="note is of dtype <U1, wanted numbers; leave it out"):
+        come_in(led(tmp_path / "replay", {**lived([5]), "note": np.array(list("abcde"))}))
