@@ -15,6 +15,8 @@ from dreamctl.stages.tables import count
 
 # What a folder of a foreign format holds; one with something else is not replaced.
 ENTRIES = {"minari": ("data",), "npz": ("*.npz",)}
+# And its folders.
+INSIDE = {"minari": {"data": ("main_data.hdf5", "metadata.json")}}
 SOURCE_OPTIONS = ("reward_dtype", "shift_actions")
 
 
@@ -82,6 +84,8 @@ def _check(out: Path, target: str, session: Session) -> None:
         check_replay(out, session)
     else:
         check_folder(out, session, ENTRIES[target])
+        for inside, ours in INSIDE.get(target, {}).items():
+            check_folder(out / inside, session, ours)
 
 
 def _spec(env: str) -> TaskSpec:

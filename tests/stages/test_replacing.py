@@ -10,6 +10,7 @@ from dreamctl.core.locks import lock_beside, sole_writer
 from dreamctl.core.session import Session, Stop
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.writer import ReplayWriter
+from dreamctl.stages.convert import convert
 from dreamctl.stages.data_edit import prune
 from dreamctl.stages.replacing import check_replay, replaced, ticking
 from tests.replay.rows import SPEC, episode_rows, stream_rows, write
@@ -102,6 +103,17 @@ def test_the_folder_one_stands_in_is_replaced_like_any_other(tmp_path: Path, mon
     half_replaced(Path())
     assert (tmp_path / "out" / "b.h5").read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_foreign_files_in_a_folder_of_another_format_are_not_replaced(tmp_path: Path) -> None:
+    source, out = write(tmp_path / "r", stream_rows([3])), tmp_path / "toy-v0"
+    session = Session(existing="overwrite")
+    for _ in range(2):
+        convert(source, out, ("replay", "minari"), {"dataset_id": "toy-v0"}, session)
+    (out / "data" / "precious.csv").write_text("x")
+    with pytest.raises(UsageError, match=r"toy-v0/data: holds precious\.csv, which would be lost"):
+        convert(source, out, ("replay", "minari"), {"dataset_id": "toy-v0"}, session)
+    assert (out / "data" / "precious.csv").read_text() == "x"
 
 
 def test_a_replay_that_is_written_to_is_not_replaced(tmp_path: Path) -> None:
