@@ -1,5 +1,6 @@
 """`data ls`: the files of replays one a line, damaged ones too, or their episodes."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -77,7 +78,8 @@ def ls(paths: Sequence[Path]) -> Listing:
     Raises:
         InputError: a path is not there, or is a folder without shards.
     """
-    files = [_listed(file) for path in paths for file in present(path)]
+    # What is removed while this goes on, by a run that keeps its newest rows say, is neither there nor damaged.
+    files = [listed for path in paths for file in present(path) if (listed := _listed(file)) is not None]
     folders = {listed.file.parent for listed in files if listed.state == "live"}
     left = {file for folder in folders for file in abandoned(folder)}
     return Listing([replace(listed, abandoned=listed.file in left) for listed in files])
@@ -94,13 +96,18 @@ def ls_episodes(paths: Sequence[Path]) -> EpisodeListing:
     return EpisodeListing([ListedEpisode.of(info, running=info.key in unended) for info in replay.episodes()])
 
 
-def _listed(file: Path) -> Listed:
-    """One file; what can be read of it."""
-    held = file.stat().st_size if file.is_file() else 0
+def _listed(file: Path) -> Listed | None:
+    """One file; what can be read of it. None where it is gone."""
+    try:
+        held = file.stat().st_size if file.is_file() else 0
+    except FileNotFoundError:
+        return None
     try:
         facts = read_facts(file)
         shard = read_shard(file)
     except InputError as error:
+        if not os.path.lexists(file):
+            return None
         return Listed(file, held, damage=str(error).removeprefix(str(file)).lstrip(": "))
     header = shard.header
     places = (header.stream, header.seq, header.first_row)

@@ -10,8 +10,10 @@ import pytest
 
 from dreamctl.core.errors import InputError, UsageError
 from dreamctl.core.session import Session
+from dreamctl.replay.figures.verify import present
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.writer import ReplayWriter
+from dreamctl.stages import data_ls
 from dreamctl.stages.data import info
 from dreamctl.stages.data_ls import ls, ls_episodes
 from dreamctl.stages.data_repair import RepairResult, repair
@@ -64,6 +66,13 @@ def test_what_a_killed_writer_left_is_sealed(tmp_path: Path) -> None:
     assert ls([replay]).files[0].state == "sealed"
     assert [(it.length, it.ending) for it in open_replay([replay]).episodes()] == [(4, "terminated"), (3, "truncated"), (5, "cut")]
     assert repaired(replay).done == []
+
+
+def test_a_shard_that_goes_while_they_are_listed_is_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replay = write(tmp_path / "r", stream_rows([6]))
+    (replay / "dangling.h5").symlink_to("nowhere")
+    monkeypatch.setattr(data_ls, "present", lambda path: [*present(path), path / "gone.h5"])
+    assert [(it.file.name, it.damage is None) for it in ls([replay]).files] == [(shards(replay)[0].name, True), ("dangling.h5", False)]
 
 
 def test_a_folder_that_held_only_what_is_removed_is_no_error(tmp_path: Path) -> None:
