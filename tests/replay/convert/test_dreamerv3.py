@@ -217,5 +217,5 @@ def test_a_file_without_steps_is_refused(rows: int, tmp_path: Path) -> None:
 
 
 def test_keys_of_strings_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="note is of dtype <U1, wanted numbers; leave it out"):
+    with pytest.raises(InputError, match="note is of dtype <U1, wanted numbers of at most 8 bytes; leave it out"):
         come_in(led(tmp_path / "replay", {**lived([5]), "note": np.array(list("abcde"))}))
