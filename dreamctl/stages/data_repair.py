@@ -70,9 +70,9 @@ def repair(paths: Sequence[Path], target: Path | None, session: Session) -> Repa
         _check(paths, target, session)
     paths = [_place(path) for path in paths]
     done = [found for folder in _folders(paths) for found in recover(folder)]
-    # A folder that held nothing but what a crash left empty is no error of the person who repairs it.
-    emptied = {it.path.parent for it in done}
-    there = [path for path in paths if path not in emptied or shard_paths(path)]
+    # A folder that held nothing but what a crash left empty is no error of the person who repairs it, nor is a file without a step.
+    touched = {place for it in done for place in (it.path, it.path.parent)}
+    there = [path for path in paths if path not in touched or path.is_file() or shard_paths(path)]
     found = verify(there, deep=True) if there else Verification(0, 0, 0, 0, 0, ())
     saved = salvage(there, target, session.command) if target is not None else None
     return RepairResult(paths, done, found, saved, target)

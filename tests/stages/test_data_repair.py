@@ -95,6 +95,16 @@ def test_the_folder_one_stands_in_is_repaired(tmp_path: Path, monkeypatch: pytes
     assert [it.rows for it in repaired(Path()).done] == [12]
 
 
+def test_a_shard_without_a_step_is_removed_by_its_own_name(tmp_path: Path) -> None:
+    code = KILLED.replace("[*stream_rows([4, 3]), *episode_rows(2, 5, ended=False)]", "episode_rows(0, 5)[:1]")
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "r")], check=False, env=env)
+    (path,) = shards(tmp_path / "r")
+    found = repaired(path)
+    assert [it.rows for it in found.done] == [0]
+    assert (path.exists(), found.found.files, found.left) == (False, 0, 0)
+
+
 def test_what_is_being_written_is_left_to_its_writer(tmp_path: Path) -> None:
     with ReplayWriter(tmp_path / "r", SPEC, lanes=1, seed=0) as writer:
         for row in [*stream_rows([4, 3]), *episode_rows(2, 5, ended=False)]:
