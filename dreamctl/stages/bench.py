@@ -2,8 +2,10 @@
 
 import os
 import platform
+import signal
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from PIL import Image
 
 from dreamctl.core.experience import Row
 from dreamctl.core.provenance import versions
-from dreamctl.core.session import Session
+from dreamctl.core.session import Session, Stop
 from dreamctl.envs.gym import Gym
 from dreamctl.replay.benchmark import BATCH, LENGTH, Figure, measure
 from dreamctl.stages.tables import table
@@ -56,11 +58,31 @@ def bench_replay(steps: int, rounds: int, session: Session) -> BenchResult:
 
     Raises:
         EnvironmentFailure: nothing can be drawn here.
+        StoppedEarly, Interrupted: someone asked; the temporary folder is gone.
         OutputError: the temporary folder cannot hold the rows.
     """
-    rows = rendered(steps, session)
-    with tempfile.TemporaryDirectory(prefix="dreamctl-bench-") as folder:
-        return BenchResult(steps, rounds, measure(Path(folder), rows, rounds))
+    with _left_at_once(session.stop):
+        rows = rendered(steps, session)
+        with tempfile.TemporaryDirectory(prefix="dreamctl-bench-") as folder:
+            return BenchResult(steps, rounds, measure(Path(folder), rows, rounds))
+
+
+@contextmanager
+def _left_at_once(stop: Stop) -> Iterator[None]:
+    """Meanwhile the first wish to stop ends the work where it is: there is nothing to save, and a pause would spoil the figures."""
+
+    def leave(number: int, _: object) -> None:
+        stop.signal = number
+        raise stop.lost("bench replay", "a signal")
+
+    previous = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        if stop.requested():
+            raise stop.lost("bench replay", "its start")
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def machine() -> dict[str, object]:

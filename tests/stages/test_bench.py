@@ -1,5 +1,8 @@
 """`bench replay` times real files and says how each thing compares."""
 
+import os
+import signal
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -7,10 +10,12 @@ import h5py
 import numpy as np
 import pytest
 
+from dreamctl.core.errors import Interrupted, StoppedEarly
 from dreamctl.core.session import Session
 from dreamctl.replay import benchmark
 from dreamctl.replay.benchmark import in_turns, measure
-from dreamctl.stages.bench import BenchResult, rendered
+from dreamctl.stages import bench
+from dreamctl.stages.bench import BenchResult, bench_replay, rendered
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +62,24 @@ def test_every_figure_is_measured_and_compared_with_one_that_is(tmp_path: Path, 
     }
     lines = BenchResult(300, 1, figures).summary().splitlines()
     assert [line[: len(f.name)] for line, f in zip(lines[2:], figures, strict=True)] == list(named)
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, Interrupted), (signal.SIGTERM, StoppedEarly)])
+def test_a_signal_ends_it_at_once(number: int, error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session()
+
+    def interrupted(folder: Path, *_: object) -> list:
+        (folder / "half").touch()
+        os.kill(os.getpid(), number)
+        return []
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(bench, "measure", interrupted)
+    with session.stop.on_signals(), pytest.raises(error, match="bench replay: stopped at a signal, nothing was written"):
+        bench_replay(3, 1, session)
+    with pytest.raises(error, match="stopped at its start"):
+        bench_replay(3, 1, session)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_works_take_turns_and_the_first_turn_only_warms_up() -> None:
