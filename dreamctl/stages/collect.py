@@ -13,9 +13,11 @@ from dreamctl.envs.driver import Driver, Environments, Frames, Policy, gym_spec
 from dreamctl.replay.folder import check_idle, parts_folder, places, shards_folder
 from dreamctl.replay.format import step_fields
 from dreamctl.replay.reader import open_replay
+from dreamctl.replay.shards.origin import Origin
 from dreamctl.replay.writer import ReplayWriter
 from dreamctl.replay.writing.merge import drop_merged_parts
 from dreamctl.replay.writing.recovery import recover
+from dreamctl.replay.writing.twins import twin_number
 from dreamctl.stages.environments import environments, take
 from dreamctl.stages.experiment import CollectConfig, Resolved
 from dreamctl.stages.output import check_output, remove_output
@@ -96,18 +98,24 @@ def _collect(resolved: Resolved, out: Path, policy: Path | None, session: Sessio
         if not (session.existing == "resume" and tally.done) or parts_folder(out) in places(out):
             actor, known_as = _policy(policy, spec, session, before)
             pictures = Frames(config.frame_size) if frames else None
-            driver = Driver(envs, spec, actor, seed=session.seed, frames=pictures, offset=before)
             if session.existing == "overwrite":
-                # Since the environment was begun to be made, someone may append.
-                check_idle(shards_folder(out))
-                # A file stays until the new one is complete and takes its place.
-                remove_output(out if out.is_dir() else shards_folder(out), SHARDS)
+                _make_room(out)
             asked = tally.wanted if tally.episodes is None else None
             with new_writer(out, spec, envs, config, session, known_as, append=append, steps=asked) as writer:
+                offset = before + _apart(out, spec, session, known_as, writer)
+                actor = actor if offset == before else _policy(policy, spec, session, offset)[0]
+                driver = Driver(envs, spec, actor, seed=session.seed, frames=pictures, offset=offset)
                 _fill(tally, driver, writer, session)
                 if not tally.done:
                     raise session.stop.error(out, f"step {before + tally.steps} of {before + tally.wanted}")
     return tally.result(out, spec, before)
+
+
+def _make_room(out: Path) -> None:
+    """Remove what is there, but not a finished file: that stays until the new one is complete and takes its place."""
+    # Since the environment was begun to be made, someone may append.
+    check_idle(shards_folder(out))
+    remove_output(out if out.is_dir() else shards_folder(out), SHARDS)
 
 
 def plan(resolved: Resolved, out: Path, policy: Path | None, session: Session) -> Plan:
@@ -217,6 +225,11 @@ def _policy(path: Path | None, spec: TaskSpec, session: Session, offset: int) ->
     check_task(checkpoint.spec, path, spec, "the environment")
     actor = load_policy(checkpoint, path, session, action="sample", seed=session.seed + offset)
     return actor, {"path": str(path), "sha256": file_hash(path), "updates": checkpoint.updates}
+
+
+def _apart(out: Path, spec: TaskSpec, session: Session, policy: str | Mapping[str, object], writer: ReplayWriter) -> int:
+    """What keeps this collector's episodes apart from those of the same seed that another one begins beside it: more than any steps."""
+    return twin_number(shards_folder(out), Origin(spec, "env", session.seed, policy), writer.collector) << 40
 
 
 def _there(out: Path, session: Session) -> tuple[int, int]:

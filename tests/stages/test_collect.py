@@ -15,6 +15,7 @@ from dreamctl.replay.editing.edit import gather
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.shards.facts import read_facts
 from dreamctl.replay.shards.header import read_header
+from dreamctl.replay.writer import ReplayWriter
 from dreamctl.stages.collect import collect, plan, take
 from tests.stages.tiny import OVERWRITE, RESUME, Hook, stopping, tiny
 
@@ -99,6 +100,18 @@ def test_appending_adds_other_episodes(tmp_path: Path) -> None:
     assert replay.env_steps == 120
     starts = [replay.load(info).observation["observation"][0].tobytes() for info in replay.episodes()]
     assert len(set(starts)) == len(starts)
+
+
+def test_appending_beside_a_collector_of_the_same_seed_takes_other_episodes(tmp_path: Path) -> None:
+    alone, both = tmp_path / "alone", tmp_path / "both"
+    collect(tiny(collect={"steps": 60}), alone, None, APPEND)
+    with ReplayWriter(both, open_replay([alone]).spec, lanes=1, seed=0, append=True):
+        collect(tiny(collect={"steps": 60}), both, None, APPEND)
+    first, second = (open_replay([path]).load(open_replay([path]).episodes()[0]) for path in (alone, both))
+    assert first.seed != second.seed
+    assert first.observation["observation"][0].tobytes() != second.observation["observation"][0].tobytes()
+    rows = min(len(first), len(second))
+    assert first.action[:rows].tobytes() != second.action[:rows].tobytes()
 
 
 def test_an_agent_collects_and_is_named_in_the_replay(agent: Path, tmp_path: Path) -> None:
