@@ -29,6 +29,8 @@ from dreamctl.replay.format import Field
 from dreamctl.replay.shards.origin import Origin
 
 DATA, METADATA = "main_data.hdf5", "metadata.json"
+# What h5py raises where bytes are damaged, and what values of other types than expected do.
+DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, MemoryError, ArithmeticError)
 STEPS = {"reward": "rewards", "terminated": "terminations", "truncated": "truncations"}
 
 
@@ -57,11 +59,12 @@ class Minari:
         """
         folder = path / "data" if (path / "data").is_dir() else path
         metadata = _metadata(folder)
-        try:
-            with h5py.File(folder / DATA, "r") as file:
-                yield self._recording(_Dataset(folder / DATA, file, metadata), spec, note)
-        except OSError as error:
-            raise InputError(f"{folder / DATA}: not readable ({str(error)[:160]}); download or record it again") from error
+        with _readable(folder / DATA):
+            file = h5py.File(folder / DATA, "r")
+        with file:
+            with _readable(folder / DATA):
+                recording = self._recording(_Dataset(folder / DATA, file, metadata), spec, note)
+            yield recording
 
     def _recording(self, dataset: "_Dataset", spec: TaskSpec | None, note: Note) -> Recording:
         own = dataset.spec()
@@ -104,7 +107,7 @@ class _Dataset:
 
     def spec(self) -> TaskSpec:
         """The task that the metadata tells."""
-        named = json.loads(self.metadata.get("env_spec") or "{}")
+        named = self._env_spec()
         task = str(named.get("id") or self.metadata.get("dataset_id") or self.path.parent.parent.name)
         options = {"max_episode_steps": named.get("max_episode_steps"), "kwargs": named.get("kwargs") or {}} if named else {}
         leaves = sorted(flat_spaces(self.spaces["observation_space"]).items())
@@ -114,7 +117,7 @@ class _Dataset:
     def table(self) -> dict[str, Array]:
         """Lengths, seeds and ends of the episodes."""
         rows: list[tuple[int, int, bool, bool]] = []
-        for number in range(int(self.metadata["total_episodes"])):
+        for number in range(self.metadata["total_episodes"]):
             flags = {name: self.values(number, STEPS[name]).astype(bool) for name in ("terminated", "truncated")}
             early = np.flatnonzero((flags["terminated"] | flags["truncated"])[:-1])
             if len(early):
@@ -154,7 +157,15 @@ class _Dataset:
         return fields
 
     def column(self, number: int, name: str) -> Array:
-        """The rows of a column of one episode."""
+        """The rows of a column of one episode.
+
+        Raises:
+            InputError: they cannot be read.
+        """
+        with _readable(self.path):
+            return self._column(number, name)
+
+    def _column(self, number: int, name: str) -> Array:
         dataset = self.array(number, self._where[name])
         image = self._images.get(name)
         if image is not None and dataset.shape[1:] != image.shape:
@@ -189,6 +200,17 @@ class _Dataset:
             raise InputError(f"{self.path}: {'/'.join(parts)} is no dataset of its own; record or download it again")
         return dataset
 
+    def _env_spec(self) -> dict[str, Any]:
+        """Gymnasium's EnvSpec, {} where none is told."""
+        text = self.metadata.get("env_spec") or "{}"
+        try:
+            named = json.loads(text)
+        except (ValueError, TypeError, RecursionError):
+            named = None
+        if not isinstance(named, dict):
+            raise InputError(f"{self.path.parent / METADATA}: env_spec is no JSON object: {str(text)[:80]!r}; take it out or save it anew")
+        return named
+
     def _space(self, name: str) -> Space[object]:
         if name not in self.metadata:
             raise InputError(f"{self.path.parent / METADATA}: states no {name}; load and save it with Minari 0.5 first")
@@ -199,7 +221,14 @@ class _Dataset:
 
     def _seed(self, number: int) -> int:
         seed = self.file[f"episode_{number}"].attrs.get("seed")
-        return -1 if seed is None else int(np.array(int(seed), np.uint64).astype(np.int64) if int(seed) > 0 else int(seed))
+        if seed is None or str(seed) == "None":
+            return -1
+        try:
+            found = int(seed)
+            return int(np.array(found, np.uint64).astype(np.int64)) if found > 0 else int(np.int64(found))
+        except (ValueError, TypeError, OverflowError) as error:
+            place = self.place(number)
+            raise InputError(f"{place}: seed is {str(seed)[:40]!r}, wanted one whole number; record or download it again") from error
 
     def _fixed(self, number: int, where: str, rows: int, first: h5py.Dataset) -> bool:
         if where not in self.file[f"episode_{number}"]:
@@ -223,7 +252,24 @@ class _Dataset:
         return np.stack(images)
 
 
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn what damage raises into one line.
+
+    Raises:
+        InputError: the file is damaged, or holds something else than expected.
+    """
+    try:
+        yield
+    except DAMAGE as error:
+        cause = " ".join(str(error).split())[:160] or type(error).__name__
+        raise InputError(f"{path}: not readable ({cause}); download or record it again") from error
+
+
 def _metadata(folder: Path) -> dict[str, Any]:
+    for path in (folder / METADATA, folder / DATA):
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: not a regular file; download or record the dataset again")
     try:
         metadata = json.loads((folder / METADATA).read_text())
     except (OSError, ValueError) as error:
@@ -232,4 +278,7 @@ def _metadata(folder: Path) -> dict[str, Any]:
     if not isinstance(metadata, dict) or metadata.get("data_format", "hdf5") != "hdf5" or "total_episodes" not in metadata:
         found = metadata.get("data_format") if isinstance(metadata, dict) else None
         raise InputError(f"{folder / METADATA}: data_format is {found!r}, wanted 'hdf5'; convert it with Minari first")
+    total = metadata["total_episodes"]
+    if not isinstance(total, int):
+        raise InputError(f"{folder / METADATA}: total_episodes is {str(total)[:40]!r}, wanted a whole number; download or record it again")
     return metadata

@@ -6,6 +6,8 @@ and infos.
 
 import io
 import json
+import os
+import random
 import shutil
 from pathlib import Path
 
@@ -174,6 +176,8 @@ def halved(file: h5py.File) -> None:
 BROKEN = {
     "ends at step 2 and goes on": lambda file: file["episode_0/terminations"].__setitem__(1, True),
     "episode_1/rewards is missing or a link": lambda file: file.__delitem__("episode_1/rewards"),
+    "episode_0: seed is 'abc', wanted one whole number": lambda file: file["episode_0"].attrs.__setitem__("seed", "abc"),
+    r"main_data\.hdf5: .*episode_1": lambda file: (file.__delitem__("episode_1"), file.__setitem__("episode_1", 3)),
     "action is of shape": lambda file: file["episode_0/actions"].resize(3, 0),
     r"row 1 is \[nan nan nan nan\], wanted finite": lambda file: file["episode_0/observations"].__setitem__(1, np.nan),
     r"/steps/action row 0 is 9, wanted one of Discrete\(2\)": lambda file: file["episode_0/actions"].__setitem__(0, 9),
@@ -225,6 +229,51 @@ def test_metadata_that_does_not_fit_is_refused(change: dict[str, object] | None,
     path.write_text(json.dumps(json.loads(path.read_text()) | change) if change is not None else "{")
     with pytest.raises(InputError):
         come_in(dataset, tmp_path / "replay.h5")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"total_episodes": "x"}, "total_episodes is 'x', wanted a whole number"),
+        ({"total_episodes": None}, "total_episodes is 'None', wanted a whole number"),
+        ({"env_spec": "{"}, "env_spec is no JSON object: '{'"),
+        ({"env_spec": "[1]"}, r"env_spec is no JSON object: '\[1\]'"),
+        ({"env_spec": {"a": 1}}, "env_spec is no JSON object"),
+    ],
+)
+def test_metadata_of_other_types_are_refused_in_one_line(change: dict[str, object], message: str, tmp_path: Path) -> None:
+    dataset, _ = copied("cartpole-v0", tmp_path)
+    path = dataset / "data" / "metadata.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match=f"metadata.json: {message}"):
+        come_in(dataset, tmp_path / "replay.h5")
+
+
+@pytest.mark.parametrize("name", ["metadata.json", "main_data.hdf5"])
+def test_a_pipe_is_refused_and_never_opened(name: str, tmp_path: Path) -> None:
+    dataset, _ = copied("cartpole-v0", tmp_path)
+    (dataset / "data" / name).unlink()
+    os.mkfifo(dataset / "data" / name)
+    with pytest.raises(InputError, match=f"{name}: not a regular file"):
+        come_in(dataset, tmp_path / "replay.h5")
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+def test_damaged_bytes_are_refused_in_one_line(tmp_path: Path) -> None:
+    dataset, data = copied("cartpole-v0", tmp_path)
+    whole, draws = data.read_bytes(), random.Random(0)
+    refused: list[str] = []
+    for number in range(40):
+        damaged = bytearray(whole)
+        for _ in range(20):
+            damaged[draws.randrange(len(damaged))] = draws.randrange(256)
+        data.write_bytes(damaged)
+        try:
+            come_in(dataset, tmp_path / f"{number}.h5")
+        except InputError as error:
+            refused.append(str(error))
+    assert refused
+    assert not any("\n" in message for message in refused)
 
 
 def test_a_dataset_of_another_task_than_the_one_named_is_refused(tmp_path: Path) -> None:
