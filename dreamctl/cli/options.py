@@ -177,6 +177,15 @@ class Shown:
     as_json: Annotated[bool, option(OUTPUT, "Print the result as one JSON object.", "--json")] = False
     quiet: Annotated[bool, option(OUTPUT, "Print only the path that was written.", "--quiet", "-q")] = False
 
+    def __post_init__(self) -> None:
+        """Both ways at once are refused before there is any work.
+
+        Raises:
+            UsageError: both were asked for.
+        """
+        if self.as_json and self.quiet:
+            raise UsageError("--json and -q: exclude each other; give one of them")
+
     def emit(self, result: Result) -> None:
         """Print a result in the way that was asked for."""
         emit(result, as_json=self.as_json, quiet=self.quiet)

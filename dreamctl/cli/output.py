@@ -11,7 +11,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from dreamctl.core.errors import OutputError, UsageError
+from dreamctl.core.errors import OutputError
 
 
 class Result(Protocol):
@@ -50,12 +50,14 @@ class Lines(Protocol):
 def emit(result: Result, *, as_json: bool, quiet: bool) -> None:
     """Print a result; a reader that has gone away is no error.
 
+    Args:
+        result: of a command.
+        as_json: as one object.
+        quiet: only the path; not with `as_json`.
+
     Raises:
-        UsageError: both ways at once.
         OutputError: stdout cannot be written to.
     """
-    if as_json and quiet:
-        raise UsageError("--json and -q: exclude each other; give one of them")
     short = str(result.path or "") if quiet else result.summary()
     text = json.dumps(_finite(result.to_json()), allow_nan=False) if as_json else short
     if text:

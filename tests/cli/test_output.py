@@ -76,6 +76,13 @@ def test_quiet_prints_just_the_path(dreamctl, story, tmp_path):
     assert dreamctl(f"eval {story.agent} {story.config} -q").stdout == ""
 
 
+def test_two_ways_to_print_are_refused_before_there_is_any_work(dreamctl, story, tmp_path):
+    ran = dreamctl(f"data merge {story.replay} -o {tmp_path}/merged --json -q")
+    assert ran.code == 2
+    assert "--json and -q: exclude each other" in ran.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_number_that_json_lacks_is_null(capsys):
     from dreamctl.cli.output import emit
     from dreamctl.stages.training_stage import TrainResult
