@@ -52,9 +52,9 @@ class Stop:
         """Whether to save and leave now."""
         return self.signal is not None or (self.deadline is not None and time.monotonic() >= self.deadline)
 
-    def error(self, saved: Path, position: str) -> StoppedEarly | Interrupted:
-        """What to raise once state is saved: exit code 130 after SIGINT, otherwise 75."""
-        message = f"{saved}: stopped at {position}, state saved; go on with --resume"
+    def error(self, saved: Path, position: str, ways: str = "--resume") -> StoppedEarly | Interrupted:
+        """What to raise once state is saved, with the options to go on by: exit code 130 after SIGINT, otherwise 75."""
+        message = f"{saved}: stopped at {position}, state saved; go on with {ways}"
         return self._kind(message)
 
     def lost(self, what: str, position: str) -> StoppedEarly | Interrupted:

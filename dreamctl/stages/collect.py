@@ -107,7 +107,7 @@ def _collect(resolved: Resolved, out: Path, policy: Path | None, session: Sessio
                 driver = Driver(envs, spec, actor, seed=session.seed, frames=pictures, offset=offset)
                 _fill(tally, driver, writer, session)
                 if not tally.done:
-                    raise session.stop.error(out, f"step {before + tally.steps} of {before + tally.wanted}")
+                    raise session.stop.error(out, *tally.left(before, complete, session))
     return tally.result(out, spec, before)
 
 
@@ -191,6 +191,14 @@ class _Tally:
     @property
     def done(self) -> bool:
         return self.steps >= self.wanted if self.episodes is None else len(self.returns) >= self.episodes
+
+    def left(self, before: int, complete: int, session: Session) -> tuple[str, str]:
+        """How far it came, with what was there before, and the options that take the rest."""
+        taken, wanted, what, there = self.steps, self.wanted, "step", before
+        if self.episodes is not None:
+            taken, wanted, what, there = len(self.returns), self.episodes, "episode", complete
+        ways = f"--append --{what}s {wanted - taken}" if session.existing == "append" else "--resume"
+        return f"{what} {there + taken} of {there + wanted}", ways
 
     def result(self, out: Path, spec: TaskSpec, before: int) -> CollectResult:
         mean = sum(self.returns) / len(self.returns) if self.returns else None

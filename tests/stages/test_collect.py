@@ -92,6 +92,20 @@ def test_resuming_counts_the_episodes_that_are_there(tmp_path: Path) -> None:
     assert sum(info.complete for info in open_replay([out]).episodes()) == 5
 
 
+def test_a_stop_is_told_in_the_unit_of_the_budget(tmp_path: Path) -> None:
+    with pytest.raises(StoppedEarly, match=r"stopped at episode 2 of 5, state saved; go on with --resume$"):
+        collect(tiny(collect={"episodes": 5}), tmp_path / "replay", None, stopping(2))
+
+
+def test_a_stop_while_appending_tells_how_much_is_left_to_append(tmp_path: Path) -> None:
+    out = tmp_path / "replay"
+    collect(tiny(collect={"steps": 60}), out, None, Session())
+    with pytest.raises(StoppedEarly, match=r"stopped at step 80 of 110, state saved; go on with --append --steps 30$"):
+        collect(tiny(collect={"steps": 50}), out, None, stopping(20, existing="append"))
+    collect(tiny(collect={"steps": 30}), out, None, APPEND)
+    assert steps(out) == 110
+
+
 def test_appending_adds_other_episodes(tmp_path: Path) -> None:
     out = tmp_path / "replay"
     for session in (Session(), APPEND):
