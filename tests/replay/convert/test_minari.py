@@ -105,6 +105,13 @@ def test_rows_are_those_of_the_time_table(tmp_path: Path) -> None:
     assert episode.seed == 7
 
 
+def test_a_seed_that_is_none_in_words_is_not_known(tmp_path: Path) -> None:
+    dataset, data = copied("cartpole-v0", tmp_path)
+    with h5py.File(data, "r+") as file:
+        file["episode_0"].attrs["seed"] = "None"
+    assert come_in(dataset, tmp_path / "replay.h5").episodes()[0].seed == -1
+
+
 def test_the_task_is_the_one_that_collect_would_record(tmp_path: Path) -> None:
     spec = come_in(DATA / "cartpole-v0", tmp_path / "replay.h5").spec
     assert (spec.name, spec.options) == ("gym:CartPole-v1", {"max_episode_steps": 500, "kwargs": {}})
