@@ -14,6 +14,7 @@ from dreamctl.cli import bench, ckpt, collect, config, data, doctor, envs, evalu
 from dreamctl.cli.command_line import COMMAND_LINE
 from dreamctl.cli.grouped import grouped
 from dreamctl.cli.help import Command, Group
+from dreamctl.cli.output import lenient
 from dreamctl.core.errors import EXIT_CODES, DreamctlError, Interrupted, OutputError, UsageError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -117,4 +118,5 @@ app.command("doctor", cls=Command, rich_help_panel="Looking")(grouped(doctor.doc
 
 def main() -> None:
     """The console script."""
+    lenient()
     app(prog_name="dreamctl")

@@ -1,5 +1,6 @@
 """What goes to stdout: the result of a command and nothing else."""
 
+import codecs
 import json
 import math
 import os
@@ -8,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
@@ -45,6 +47,13 @@ class Lines(Protocol):
     @property
     def text(self) -> str:
         """For a person."""
+
+
+def lenient() -> None:
+    """Let text that stdout has no letters for be printed as well as it goes: bars on ASCII, names that are no UTF-8."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+        sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "replace")
 
 
 def emit(result: Result, *, as_json: bool, quiet: bool) -> None:

@@ -1,5 +1,9 @@
 """The result of each command: one JSON object that keeps its schema, a short summary, or just a path."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from tests.cli.schema import check
@@ -81,6 +85,17 @@ def test_two_ways_to_print_are_refused_before_there_is_any_work(dreamctl, story,
     assert ran.code == 2
     assert "--json and -q: exclude each other" in ran.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file names are UTF-8")
+def test_what_stdout_has_no_letters_for_is_replaced(story, tmp_path):
+    odd = tmp_path / "r\udcff\u00e9"
+    odd.symlink_to(story.replay)
+    for encoding, shown in (("ascii", b"r??: replay"), ("utf-8", b"r\xff\xc3\xa9: replay")):
+        line = [sys.executable, "-m", "dreamctl", "data", "info", odd.name]
+        ran = subprocess.run(line, capture_output=True, check=False, cwd=tmp_path, env={**os.environ, "PYTHONIOENCODING": f"{encoding}:strict"})
+        assert ran.returncode == 0, ran.stderr
+        assert ran.stdout.startswith(shown)
 
 
 def test_a_number_that_json_lacks_is_null(capsys):
