@@ -92,8 +92,9 @@ def test_what_stdout_has_no_letters_for_is_replaced(story, tmp_path):
     odd = tmp_path / "r\udcff\u00e9"
     odd.symlink_to(story.replay)
     for encoding, shown in (("ascii", b"r??: replay"), ("utf-8", b"r\xff\xc3\xa9: replay")):
+        env = {**os.environ, "PYTHONIOENCODING": f"{encoding}:strict"}
         line = [sys.executable, "-m", "dreamctl", "data", "info", odd.name]
-        ran = subprocess.run(line, capture_output=True, check=False, cwd=tmp_path, env={**os.environ, "PYTHONIOENCODING": f"{encoding}:strict"})
+        ran = subprocess.run(line, capture_output=True, check=False, cwd=tmp_path, env=env)
         assert ran.returncode == 0, ran.stderr
         assert ran.stdout.startswith(shown)
 
