@@ -46,5 +46,5 @@ def collect(
         budget: dict[str, tuple[str, object]] = {"--steps": ("collect.steps", steps), "--episodes": ("collect.episodes", episodes)}
         resolved = which.resolve(env_keys(env) | budget | {"--num-envs": ("env.num_envs", num_envs)})
         actor = None if policy == "random" else Path(policy)
-        result = plan(resolved, out, actor, session) if shown.dry_run else collect(resolved, out, actor, session, frames)
+        result = plan(resolved, out, actor, session, frames) if shown.dry_run else collect(resolved, out, actor, session, frames)
     shown.emit(result)

@@ -1,5 +1,6 @@
 """`collect`: an environment under a policy, written as a replay."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -118,14 +119,16 @@ def _make_room(out: Path) -> None:
     remove_output(out if out.is_dir() else shards_folder(out), SHARDS)
 
 
-def plan(resolved: Resolved, out: Path, policy: Path | None, session: Session) -> Plan:
-    """What `collect` would do; makes one environment to see its spaces."""
+def plan(resolved: Resolved, out: Path, policy: Path | None, session: Session, frames: bool = False) -> Plan:
+    """What `collect` would do; makes one environment to see its spaces. Nobody knows how large episodes and pictures will be."""
     config, env = resolved.experiment.collect, resolved.experiment.env
     check_output(out, session, append=out.suffix != ".h5")
     before, _ = _there(out, session)
     with environments(env, frames=False) as (_, envs, spec):
         known_as = _policy(policy, spec, session, before)[1]
-    row = sum(field.row_bytes for field in step_fields(spec))
+    # A lane begins with a row that no action led to, and so does each episode; the shortest has one step.
+    size = (2 * config.steps + envs.num_envs) * sum(field.row_bytes for field in step_fields(spec)) / 1e6
+    disk = {} if frames or config.episodes else {"disk": f"rows of at most {math.ceil(10 * size) / 10:.1f} MB before compression"}
     budget = f"{config.episodes} episodes" if config.episodes else f"{config.steps} steps"
     return Plan(
         {
@@ -134,7 +137,7 @@ def plan(resolved: Resolved, out: Path, policy: Path | None, session: Session) -
             "action": str(spec.action),
             "policy": known_as if isinstance(known_as, str) else f"{known_as['path']}, {known_as['updates']} updates",
             "budget": f"{budget}, {before} steps are there",
-            "disk": f"at most {config.steps * row / 1e6:.1f} MB before compression",
+            **disk,
             "output": str(out),
         }
     )

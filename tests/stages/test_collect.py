@@ -243,3 +243,13 @@ def test_lanes_beyond_the_budget_keep_their_last_action_untaken() -> None:
 def test_a_plan_writes_nothing(tmp_path: Path) -> None:
     assert plan(tiny(), tmp_path / "replay", None, Session()).items["budget"] == "400 steps, 0 steps are there"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_bounds_the_rows_of_so_many_steps_and_says_nothing_of_what_it_cannot_know(tmp_path: Path) -> None:
+    out, experiment = tmp_path / "replay", tiny(collect={"steps": 400})
+    told = str(plan(experiment, out, None, Session()).items["disk"])
+    collect(experiment, out, None, Session())
+    megabytes = open_replay([out]).summary.decoded_bytes / 1e6
+    assert megabytes <= float(told.removeprefix("rows of at most ").split()[0]) < 2 * megabytes + 0.1
+    assert "disk" not in plan(experiment, tmp_path / "other", None, Session(), frames=True).items
+    assert "disk" not in plan(tiny(collect={"episodes": 9}), tmp_path / "other", None, Session()).items
