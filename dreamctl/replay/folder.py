@@ -1,5 +1,6 @@
 """A folder of shards: which files are shards, and how writers stay out of one another's way."""
 
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -24,12 +25,16 @@ def shard_files(path: Path) -> list[Path]:
     Raises:
         InputError: the folder holds none, or the path is a file that was never finished.
     """
-    if not path.is_dir():
-        parts = parts_folder(path)
-        if not path.exists() and parts.is_dir():
-            raise InputError(f"{path}: was never finished; finish it with --resume, or read {parts}")
-        return [path]
-    found = shard_paths(path)
+    try:
+        if not path.is_dir():
+            parts = parts_folder(path)
+            if not path.exists() and parts.is_dir():
+                raise InputError(f"{path}: was never finished; finish it with --resume, or read {parts}")
+            return [path]
+        os.scandir(path).close()  # a pattern finds nothing where it may not look
+        found = shard_paths(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); ask its owner, or give another one") from error
     if not found:
         raise InputError(f"{path}: holds no shards (*.h5); collect some with `dreamctl collect`")
     return found

@@ -264,7 +264,7 @@ def open_replay(paths: Sequence[Path], pinned: Sequence[FileRecord] | None = Non
     if pinned is not None:
         known = [record for place in places for record in place.check_pinned()]
         for record in pinned:
-            if record not in known:
+            if record.rows and record not in known:
                 raise InputError(f"{record.path}: is gone, and was read before; bring it back, or start anew")
     return Replay(spec, streams, places, sources)
 

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array, Windows
-from dreamctl.core.limits import Count, Weight, Within
+from dreamctl.core.limits import Count, Within
 from dreamctl.replay.reader import Replay
 from dreamctl.replay.streams.memory import aligned
 from dreamctl.replay.streams.stream import Stream
@@ -45,7 +45,7 @@ class ReplayConfig:
     allow_imagined: bool = False
     capacity: Count | None = None
     cache: Literal["auto", "ram", "none"] = "auto"
-    cache_gb: Weight = 4.0
+    cache_gb: Annotated[float, Within(0, 1e5)] = 4.0
 
     @property
     def cache_bytes(self) -> int:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dreamctl.core.errors import OutputError, UsageError
+from dreamctl.core.locks import with_a_name
 from dreamctl.core.session import Session
 
 
@@ -45,7 +46,8 @@ def remove_output(out: Path, ours: Sequence[str]) -> None:
         out: a file, or a folder of which only the entries that fit one of `ours` are removed: the rest was not written by us.
         ours: shell patterns.
     """
-    for path in (out, out.with_name(out.name + ".parts")):
+    named = with_a_name(out)
+    for path in (out, named.with_name(f"{named.name}.parts")):
         if path.is_dir():
             for entry in [entry for pattern in ours for entry in path.glob(pattern)]:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()

@@ -232,6 +232,7 @@ VALUES = {
     "live of too many episodes": Case(value("/commit", 1, 17), "holds 16 rows, /commit says 17", live=True),
     "live not a number": Case(value(REWARD, 75, np.nan), "/steps/reward row 75 is nan", live=True),
     "live first missing": Case(value("/steps/is_first", 0, False), "/steps/is_first row 0 is 0", live=True),
+    "live last id": Case(lambda path: [value("/episodes/id", row, 2**63 - 1)(path) for row in range(3)], "/episodes/id row", live=True),
     "live table of zeros": Case(value("/episodes/length", 0, 0), "/episodes does not cover", live=True),
 }
 ATTRIBUTES = {

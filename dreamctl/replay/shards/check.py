@@ -105,11 +105,12 @@ def finite(path: Path, name: str, column: Array, first: int = 0) -> None:
     # What else was recorded beside them may be anything.
     if column.dtype.kind != "f" or name.startswith(("extra/", "truth/")):
         return
-    # One sum tells whether all is well; only then is it worth asking where it is not.
+    # One sum tells whether all is well; only then is it worth asking where it is not. Doubles are read as single numbers.
     with np.errstate(all="ignore"):
-        if np.isfinite(column.sum(dtype=np.float64)):
+        single = column.astype("<f4") if column.dtype.itemsize > 4 else column
+        if np.isfinite(single.sum(dtype=np.float64)):
             return
-    bad = ~np.isfinite(column.reshape(len(column), -1)).all(-1)
+    bad = ~np.isfinite(single.reshape(len(column), -1)).all(-1)
     if bad.any():
         row = int(bad.argmax())
         place, value = f"{path}: /steps/{name} row {first + row}", " ".join(str(column[row]).split())

@@ -85,6 +85,8 @@ def read_columns(path: Path, names: Sequence[str], first: int, rows: int) -> dic
             found = look_at(path, file, header.state)
             wanted = {field.name: field for field in header.fields if not field.per_episode and field.name in names}
             layouts = locate(found, list(wanted.values()))[2]
+            if any(first + rows > layouts[field.path].rows for field in wanted.values()):
+                raise InputError(f"{path}: holds fewer rows than were read from it before; start again")
             return {name: read_rows(found.descriptor, layouts[wanted[name].path], first, rows) for name in names}
     except UNREADABLE as error:
         raise InputError(f"{path}: damaged ({first_line(error)}); {MEND}") from error

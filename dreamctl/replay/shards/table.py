@@ -38,7 +38,8 @@ def _opened(end: int, steps: Mapping[str, Array], announced: Mapping[str, Array]
     starts = np.flatnonzero(steps["is_first"]).astype(np.int64)
     starts = np.concatenate([[end], starts[starts > end]])
     lasts = np.append(starts[1:], rows) - 1
-    number, seed, segment = int(ids[-1]) + 1 if len(ids) else 0, -1, int(not steps["is_first"][end])
+    # An id that has no next one is refused later, as every number that cannot be.
+    number, seed, segment = min(int(ids[-1]) + 1, 2**62) if len(ids) else 0, -1, int(not steps["is_first"][end])
     if announced["start"].tolist() == [end]:
         number, seed, segment = (int(announced[name][0]) for name in ("id", "seed", "segment"))
     later = np.arange(len(starts)) > 0

@@ -132,7 +132,8 @@ class Joined:
         """The rows of a shard, of which so many are in the stream already."""
         first, fresh = piece.header.first_row - self.stream.first_row, max(0, known - 1)
         for name in ("reward", *FLAGS) if known else ():
-            if (self.stream.column(name, first, known) != shard.steps[name][:known]).any():
+            there = self.stream.column(name, first, known)
+            if (there != shard.steps[name][:known].astype(there.dtype)).any():
                 raise InputError(f"{shard.path}: holds other rows than were read from it before; start again")
         # The last row that is known may have ended a cut episode: now its action is seen.
         self.stream.store(first + fresh, {name: column[fresh:] for name, column in shard.steps.items()})

@@ -99,13 +99,15 @@ class PlainRows:
         return found
 
     def _read(self, first: int, out: Array) -> None:
-        target = out if out.flags.c_contiguous else np.empty_like(out, order="C")
+        # Doubles of an import are read as they lie, and become what the task has.
+        straight = out.flags.c_contiguous and out.dtype == self._layout.dtype
+        target = out if straight else np.empty(out.shape, self._layout.dtype)
         file = self._file or self._files.of(self._layout.path, self._layout.inode, self._layout.size)
         file.read_into(memoryview(target.data).cast("B"), self._offset + first * self._row_bytes)
+        if target.dtype.kind == "f":
+            check.finite(self._layout.path, self._layout.name.removeprefix("/steps/"), target, first)
         if target is not out:
             out[...] = target
-        if out.dtype.kind == "f":
-            check.finite(self._layout.path, self._layout.name.removeprefix("/steps/"), out, first)
 
 
 class ChunkedRows:
@@ -135,7 +137,7 @@ class ChunkedRows:
         while at < rows:
             number, inside = divmod(first + at, height)
             taken = min(rows - at, height - inside)
-            if taken == height:
+            if taken == height and out.dtype == self._layout.dtype:
                 self._decode(number, out[at : at + taken])
             else:
                 out[at : at + taken] = self.block(number)[inside : inside + taken]

@@ -98,5 +98,5 @@ def summarise(
         return_max=float(returns.max()) if counted else None,
         length_mean=float(np.mean([info.length - 1 for info in counted])) if counted else None,
         keys=(*(KeySummary(field.name, field.dtype, field.shape) for field in step_fields(spec)), *extras),
-        bytes=sum(path.stat().st_size for path in files),
+        bytes=sum(path.stat().st_size for path in files if path.exists()),
     )

@@ -38,7 +38,7 @@ class Recency:
     """
 
     kind: ClassVar[str] = "recency"
-    half_life: Annotated[float, Within(1e-3)] = 10_000.0
+    half_life: Annotated[float, Within(1e-3, 1e12)] = 10_000.0
 
     def choose(self, noise: np.random.Generator, windows: WindowIndex, batch_size: int, behind: Behind) -> tuple[Places, Behind]:
         """The windows of a batch, (B,) each, and what is behind us after it."""

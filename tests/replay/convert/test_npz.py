@@ -219,3 +219,19 @@ def test_rewards_go_out_in_the_dtype_that_was_asked_for(tmp_path: Path) -> None:
         ToNpz().write(recording, tmp_path / "out", tmp_path / "out")
     with np.load(tmp_path / "out" / "episode-000000.npz") as episode:
         assert episode["reward"].dtype == np.float32
+
+
+@pytest.mark.parametrize("size", [0, 10**6])
+def test_wide_doubles_are_kept_and_read_as_single_numbers(tmp_path: Path, size: int) -> None:
+    wide = np.random.default_rng(0).standard_normal((41, 400))
+    replay = come_in(saved(tmp_path / "npz", arrays(40, observation=wide)), tmp_path / "r.h5")
+    replay.cache(size)
+    column = replay.streams[0].big["observation/observation"]
+    found = np.empty((41, 400), np.float32)
+    column.read(0, found)
+    np.testing.assert_array_equal(found, wide.astype(np.float32))
+
+
+def test_doubles_beyond_single_numbers_are_refused_when_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"reward row 3 is 1e\+39, wanted finite numbers"):
+        come_in(saved(tmp_path / "npz", arrays(4, reward=np.array([0.0, 1, 1e39, 1]))), tmp_path / "r.h5")

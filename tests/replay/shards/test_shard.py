@@ -12,7 +12,7 @@ from dreamctl.replay.reader import open_replay
 from dreamctl.replay.shards.chunks import read_rows
 from dreamctl.replay.shards.shard import read_columns, read_shard
 from tests.replay.hostile import LENGTHS, ROWS, live_shard, sealed_shard
-from tests.replay.rows import episode_rows, write
+from tests.replay.rows import episode_rows, stream_rows, write
 
 OLD = Path(__file__).parent / "data" / "version-1.0.h5"
 
@@ -132,3 +132,9 @@ def test_what_was_recorded_beside_the_task_may_be_no_number(tmp_path: Path) -> N
     found = open_replay([folder]).load(open_replay([folder]).episodes()[0], extra=["log_prob", "map"]).extra
     assert all(np.array_equal(found[name], extra[name], equal_nan=True) for name in extra)
     assert not verify([folder], deep=True).problems
+
+
+def test_a_file_that_became_shorter_is_told_when_its_columns_are_read(tmp_path: Path) -> None:
+    path = next(write(tmp_path / "r", stream_rows([6])).glob("*.h5"))
+    with pytest.raises(InputError, match="holds fewer rows than were read from it before"):
+        read_columns(path, ["reward"], 0, 20)

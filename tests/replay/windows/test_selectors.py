@@ -65,7 +65,7 @@ def test_every_kind_is_made_from_plain_values(kind: type[Selector]) -> None:
 
 
 def test_a_half_life_of_nothing_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"selector\.half_life: found 0\.0, wanted at least 0\.001"):
+    with pytest.raises(UsageError, match=r"selector\.half_life: found 0\.0, wanted 0\.001 to 1e\+12"):
         build(ReplayConfig, {"selector": {"kind": "recency", "half_life": 0}})
 
 
@@ -210,3 +210,9 @@ def test_a_replay_read_again_has_the_same_new_windows(tmp_path: Path) -> None:
     assert waiting(one) == waiting(two)
     found = waiting(WindowSampler(open_replay([folder]), CONFIG, seed=0))
     assert found == [(stream, row) for row in (1, 6, 11, 16, 21) for stream in (0, 1)]
+
+
+@pytest.mark.parametrize("plain", [{"selector": {"kind": "recency", "half_life": float("inf")}}, {"cache_gb": float("inf")}])
+def test_numbers_without_end_are_refused(plain: dict) -> None:
+    with pytest.raises(UsageError, match="found inf, wanted"):
+        build(ReplayConfig, plain, "replay")
