@@ -1,6 +1,7 @@
 """Opens the file of a shard and reads what it says of itself: nothing is believed before its form is known."""
 
 import functools
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -70,8 +71,7 @@ def opened(path: Path) -> h5py.File:
         status = path.stat()
         if not S_ISREG(status.st_mode):
             raise InputError(f"{path}: not a regular file; a replay is a folder or an .h5 file written by `dreamctl collect`")
-        with path.open("rb") as raw:
-            begin = raw.read(16)
+        begin = _beginning(path)
     except OSError as error:
         raise InputError(f"{path}: cannot read ({error.strerror}); `dreamctl collect` writes replays") from error
     if begin.startswith(b"PK\x03\x04"):
@@ -84,9 +84,19 @@ def opened(path: Path) -> h5py.File:
     if begin[8] not in (2, 3):
         raise InputError(f"{path}: HDF5, but not a {FORMAT} file; a replay is needed here (written by `dreamctl collect`)")
     try:
-        return h5py.File(path, "r")
+        # By itself `h5py.File` puts together a list of properties first, which takes as long as opening.
+        return h5py.File(h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY))
     except (OSError, RuntimeError) as error:
         raise InputError(f"{path}: truncated or damaged ({first_line(error)}); {MEND}") from error
+
+
+def _beginning(path: Path) -> bytes:
+    """The first bytes of a regular file."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 16)
+    finally:
+        os.close(descriptor)
 
 
 def header_of(path: Path, file: h5py.File) -> Header:
@@ -150,7 +160,7 @@ def count_attribute(file: h5py.File, name: str) -> int:
     """
     attribute = h5py.h5a.open(file.id, name.encode())
     kind = attribute.get_type()
-    if kind != h5py.h5t.STD_I64LE or attribute.shape != ():
+    if not kind.equal(h5py.h5t.STD_I64LE) or _stored_size(attribute) != 8:
         raise ValueError(f"attribute {name} is not a whole number")
     value = np.empty((), "<i8")
     attribute.read(value, kind)

@@ -43,6 +43,11 @@ class Found:
         return int(self.file.id.get_vfd_handle())
 
     @functools.cached_property
+    def root(self) -> h5py.h5f.FileID:
+        """HDF5's own name of it."""
+        return self.file.id
+
+    @functools.cached_property
     def stored(self) -> int:
         """Bytes that it takes on disk, holes left out."""
         return min(self.status.st_size, max(4096, self.status.st_blocks * 512))
@@ -139,7 +144,7 @@ def _layout(found: Found, field: Field, rows: int) -> Layout:
 
 
 def _dataset(found: Found, field: Field) -> h5py.h5d.DatasetID:
-    opened = h5py.h5o.open(found.file.id, field.path.encode())
+    opened = h5py.h5o.open(found.root, field.path.encode())
     if not isinstance(opened, h5py.h5d.DatasetID):
         raise found.wrong(f"{field.path} is not a dataset")
     return opened
@@ -147,7 +152,7 @@ def _dataset(found: Found, field: Field) -> h5py.h5d.DatasetID:
 
 def _form(dataset: h5py.h5d.DatasetID, field: Field) -> tuple[int, str | None]:
     """Rows of the dataset, and what is wrong with type and shape: None where nothing is."""
-    if dataset.get_type() != _stored_type(field.dtype):
+    if not dataset.get_type().equal(_stored_type(field.dtype)):
         return 0, f"is of dtype {_shown_type(dataset)}, the schema says {field.dtype}"
     space = dataset.get_space()
     shape = space.get_simple_extent_dims() or ()
@@ -215,23 +220,28 @@ def _chunked(
     # Each is counted one by one below, so there must be bytes enough for the index of so many.
     if 8 * wanted > found.stored:
         raise ValueError(f"claims {wanted} chunks on {found.stored >> 10} KiB of disk")
-    infos: list[h5py.h5d.StoreInfo] = []
-    if wanted == 1:
-        infos.append(dataset.get_chunk_info(0))  # most datasets have one chunk, and asking for it is quicker; it raises where there is none
-    else:
-        dataset.chunk_iter(infos.append)
-    if len(infos) != wanted:
-        raise ValueError(f"has {len(infos)} chunks, wanted {wanted}")
-    places, masks, offsets, sizes = zip(*sorted(infos), strict=True) if infos else ((), (), (), ())
-    if [place[0] for place in places] != list(range(0, rows, height))[:wanted]:
+    places, masks, offsets, sizes = zip(*_index(dataset, wanted), strict=True) if wanted else ((), (), (), ())
+    if [place[0] for place in places] != list(range(0, wanted * height, height)):
         raise ValueError("lacks a chunk and has another one twice")
-    if infos and max(map(operator.add, offsets, sizes)) > found.status.st_size:
+    if wanted and max(map(operator.add, offsets, sizes)) > found.status.st_size:
         raise ValueError("ends beyond the file")
     for mask in set(masks):
         alike = [stored for stored, own in zip(sizes, masks, strict=True) if own == mask]
         if not (_can_hold(filters, mask, min(alike), size) and _can_hold(filters, mask, max(alike), size)):
             raise ValueError(f"has a chunk of {min(alike)} to {max(alike)} bytes, which cannot hold the {size} bytes of it")
     return Chunked(shape, np.array(offsets, np.int64), np.array(sizes, np.int64), np.array(masks, np.int64), filters)
+
+
+def _index(dataset: h5py.h5d.DatasetID, wanted: int) -> list[h5py.h5d.StoreInfo]:
+    """All chunks of a dataset that has some, in row order."""
+    if wanted == 1:
+        # Most datasets have one, and asking for it is quicker; it raises where there is none.
+        return [dataset.get_chunk_info(0)]
+    infos: list[h5py.h5d.StoreInfo] = []
+    dataset.chunk_iter(infos.append)
+    if len(infos) != wanted:
+        raise ValueError(f"has {len(infos)} chunks, wanted {wanted}")
+    return sorted(infos)
 
 
 def _can_hold(filters: tuple[int, ...], mask: int, stored: int, size: int) -> bool:

@@ -1,21 +1,19 @@
 """Where the rows of one dataset of a shard lie in its file: all that a reader needs to know of it."""
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True)
-class Contiguous:
+class Contiguous(NamedTuple):
     """Rows as they are, one after another, from byte `offset` of the file on."""
 
     offset: int
 
 
-@dataclass(frozen=True)
-class Chunked:
+class Chunked(NamedTuple):
     """Rows in chunks of their own.
 
     Attributes:
@@ -32,8 +30,7 @@ class Chunked:
     filters: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """Where the rows of one dataset of a shard lie, as they were found when it was validated.
 
     Attributes:
