@@ -2,9 +2,10 @@
 
 import errno
 import json
+import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
@@ -28,12 +29,24 @@ class Root(Group):
         """As Typer does it, with wrong usage told in one line."""
         COMMAND_LINE.set(tuple(args))
         with _told():
+            _check_filled(args)
             return super().make_context(info_name, args, *rest, **extra)
 
     def invoke(self, ctx: Any) -> Any:
         """As Typer does it, with errors told in one line."""
         with _told():
             return super().invoke(ctx)
+
+
+def _check_filled(args: Sequence[str]) -> None:
+    """Refuse what a variable that is not set leaves: an empty name would be taken for the current folder.
+
+    Raises:
+        UsageError: an argument is empty.
+    """
+    for before, text in zip(["dreamctl", *args], args, strict=False):
+        if not text or re.fullmatch("--[a-z-]+=", text):
+            raise UsageError(f"{text or f'the argument after {before}'}: is empty; give it a value, or leave it out")
 
 
 @contextmanager

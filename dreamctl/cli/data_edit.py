@@ -97,6 +97,8 @@ def _part(text: str) -> tuple[Path, float | None]:
     name, equals, share = text.rpartition("=")
     if not equals:
         return Path(text), None
+    if not name:
+        raise UsageError(f"-o {text}: names no output; write OUT=SHARE such as test{text}")
     try:
         return Path(name), float(share)
     except ValueError as error:

@@ -1,7 +1,8 @@
 """A folder of shards: which files are shards, and how writers stay out of one another's way."""
 
 import os
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from dreamctl.core.errors import InputError, OutputError, UsageError
@@ -13,10 +14,22 @@ from dreamctl.replay.format import Field, schema_difference
 from dreamctl.replay.shards.header import Header, read_header
 from dreamctl.replay.shards.origin import Origin
 
+SHARD = re.compile(r"[0-9A-Za-z_-]{1,80}-e[0-9]+-[0-9]{6,}\.h5")
+
 
 def shard_paths(folder: Path) -> list[Path]:
     """The shards in a folder, by name; what is hidden is not one."""
     return sorted(path for path in folder.glob("*.h5") if not path.name.startswith("."))
+
+
+def strangers(folder: Path) -> Iterator[Path]:
+    """What is called NAME.h5 in a folder and is no shard: neither called as they are, nor written as they are."""
+    for path in shard_paths(folder):
+        if not (SHARD.fullmatch(path.name) and path.is_file()):
+            try:
+                read_header(path)
+            except InputError:
+                yield path
 
 
 def shard_files(path: Path) -> list[Path]:

@@ -21,9 +21,9 @@ from dreamctl.replay.writing.recovery import recover
 from dreamctl.replay.writing.twins import twin_number
 from dreamctl.stages.environments import environments, take
 from dreamctl.stages.experiment import CollectConfig, Resolved
-from dreamctl.stages.output import check_output, remove_output
+from dreamctl.stages.output import check_directory, check_file, remove_output
 from dreamctl.stages.plan import Plan
-from dreamctl.stages.replacing import SHARDS
+from dreamctl.stages.replacing import SHARDS, check_shards
 from dreamctl.stages.tables import count
 
 
@@ -64,7 +64,7 @@ def collect(resolved: Resolved, out: Path, policy: Path | None, session: Session
     Raises:
         UsageError, InputError, EnvironmentFailure, OutputError, StoppedEarly, Interrupted: as DESIGN section 5 says.
     """
-    check_output(out, session, append=out.suffix != ".h5")
+    _check(out, session)
     with _alone(out, session):
         return _collect(resolved, out, policy, session, frames)
 
@@ -116,13 +116,27 @@ def _make_room(out: Path) -> None:
     """Remove what is there, but not a finished file: that stays until the new one is complete and takes its place."""
     # Since the environment was begun to be made, someone may append.
     check_idle(shards_folder(out))
-    remove_output(out if out.is_dir() else shards_folder(out), SHARDS)
+    remove_output(shards_folder(out), SHARDS)
+
+
+def _check(out: Path, session: Session) -> None:
+    """Refuse to touch what is there unless the session says how.
+
+    Raises:
+        UsageError, OutputError: as `check_output` says; a folder that shall be emptied holds an .h5 file that is no shard.
+    """
+    if out.suffix == ".h5":
+        check_file(out, session)
+    else:
+        check_directory(out, session, append=True)
+    if session.existing == "overwrite":
+        check_shards(shards_folder(out))
 
 
 def plan(resolved: Resolved, out: Path, policy: Path | None, session: Session, frames: bool = False) -> Plan:
     """What `collect` would do; makes one environment to see its spaces. Nobody knows how large episodes and pictures will be."""
     config, env = resolved.experiment.collect, resolved.experiment.env
-    check_output(out, session, append=out.suffix != ".h5")
+    _check(out, session)
     before, _ = _there(out, session)
     with environments(env, frames=False) as (_, envs, spec):
         known_as = _policy(policy, spec, session, before)[1]

@@ -14,7 +14,7 @@ from dreamctl.stages.replacing import check_folder, check_replay, replaced, tick
 from dreamctl.stages.tables import count
 
 # What a folder of a foreign format holds; one with something else is not replaced.
-ENTRIES = {"minari": ("data",), "npz": ("*.npz",)}
+ENTRIES = {"minari": ("data",), "npz": ("episode-*.npz",)}
 # And its folders.
 INSIDE = {"minari": {"data": ("main_data.hdf5", "metadata.json")}}
 SOURCE_OPTIONS = ("reward_dtype", "shift_actions")

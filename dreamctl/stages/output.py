@@ -3,7 +3,6 @@
 import os
 import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from dreamctl.core.errors import OutputError, UsageError
@@ -15,9 +14,11 @@ def check_output(out: Path, session: Session, *, append: bool = False, resume: b
     """Refuse to touch what is there unless the session says how; nothing is written to find out.
 
     Raises:
-        UsageError: it exists (the ways on are named), or `--append` cannot be used here.
+        UsageError: it exists (the ways on are named), `--append` cannot be used here, or it is the root folder.
         OutputError: its folder cannot be written.
     """
+    if not with_a_name(out).name:
+        raise UsageError(f"{out}: is the root folder, beside which nothing can be written; choose another --out")
     if session.existing == "append" and not append:
         raise UsageError(f"{out}: --append adds to a replay folder; a single file is written whole, give a folder or --overwrite")
     if os.path.exists(out) and session.existing == "refuse" and not (out.is_dir() and not any(out.iterdir())):
@@ -39,19 +40,29 @@ def check_file(out: Path, session: Session, *, resume: bool = True) -> None:
     check_output(out, session, resume=resume)
 
 
-def remove_output(out: Path, ours: Sequence[str]) -> None:
-    """Remove what shall be written anew, with whatever an interrupted run left beside it.
+def check_directory(out: Path, session: Session, *, append: bool = False, resume: bool = True) -> None:
+    """As `check_output`, for what is a folder.
+
+    Raises:
+        UsageError: a file is there.
+    """
+    if out.is_file():
+        raise UsageError(f"{out}: is a file, wanted the name of a folder; choose another --out")
+    check_output(out, session, append=append, resume=resume)
+
+
+def remove_output(folder: Path, ours: Sequence[str]) -> None:
+    """Remove what shall be written anew.
 
     Args:
-        out: a file, or a folder of which only the entries that fit one of `ours` are removed: the rest was not written by us.
+        folder: of which only the entries that fit one of `ours` are removed: the rest was not written by us.
         ours: shell patterns.
+
+    Raises:
+        OutputError: an entry cannot be removed.
     """
-    named = with_a_name(out)
-    for path in (out, named.with_name(f"{named.name}.parts")):
-        if path.is_dir():
-            for entry in [entry for pattern in ours for entry in path.glob(pattern)]:
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-            with suppress(OSError):
-                path.rmdir()
-        else:
-            path.unlink(missing_ok=True)
+    try:
+        for entry in [entry for pattern in ours for entry in folder.glob(pattern)]:
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    except OSError as error:
+        raise OutputError(f"{error.filename or folder}: cannot remove it ({error.strerror}); choose another --out") from error

@@ -11,11 +11,11 @@ from dreamctl.core.files import sync_folder, unwritable
 from dreamctl.core.locks import sole_writer, with_a_name
 from dreamctl.core.session import Session
 from dreamctl.replay.editing.recording import Tick
-from dreamctl.replay.folder import check_idle, parts_folder
-from dreamctl.stages.output import check_file, check_output
+from dreamctl.replay.folder import check_idle, parts_folder, strangers
+from dreamctl.stages.output import check_directory, check_file
 
 # What a replay folder holds: shards, the marks and unfinished files of their writers, latents stored for their rows, what has left it.
-SHARDS = ("*.h5", ".*.lock", ".*.tmp", ".latents-*", ".gone.json")
+SHARDS = ("*.h5", ".*-e[0-9]*.lock", ".prune.lock", ".*.h5.tmp", "..*.tmp", ".latents-*", ".gone.json")
 
 
 def check_replay(out: Path, session: Session) -> None:
@@ -33,23 +33,35 @@ def check_replay(out: Path, session: Session) -> None:
             )
     else:
         check_folder(out, session, SHARDS)
+        check_shards(out)
+
+
+def check_shards(folder: Path) -> None:
+    """See that every NAME.h5 in a folder that shall be emptied is a shard.
+
+    Raises:
+        UsageError: one is something else.
+    """
+    other = next(strangers(folder), None)
+    if other is not None:
+        raise UsageError(f"{folder}: holds {other.name}, which is no shard of a replay and would be lost; choose another --out")
 
 
 def check_folder(out: Path, session: Session, ours: tuple[str, ...]) -> None:
-    """As `check_output`, for a folder of which every entry fits one of the shell patterns `ours`.
+    """As `check_directory`, for a folder of which every entry fits one of the shell patterns `ours`.
 
     A folder that a kill left moved aside is brought back first: it is there, too.
 
     Raises:
         UsageError: a file is there, or a folder with something else.
-        OutputError: another process is replacing it.
+        OutputError: another process is replacing it, or a file system is mounted there.
     """
-    if out.is_file():
-        raise UsageError(f"{out}: is a file, wanted the name of a folder; choose another --out")
+    if os.path.ismount(out):
+        raise OutputError(f"{out}: is where a file system is mounted, which nothing can take the place of; choose a folder in it as --out")
     if _old(_workshop(out), out).exists() and not out.exists():
         with sole_writer(out):
             _restore(_workshop(out), out)
-    check_output(out, session, resume=False)
+    check_directory(out, session, resume=False)
     others = {entry.name for entry in out.glob("*")} - {entry.name for pattern in ours for entry in out.glob(pattern)}
     if others:
         raise UsageError(f"{out}: holds {min(others)}, which would be lost; choose another --out")

@@ -21,14 +21,18 @@ from dreamctl.stages.evaluate import EvalResult, choice_seeds, evaluate, play, s
 from dreamctl.stages.experiment import SECTIONS, Experiment, Resolved, RunConfig, check_same_section, gone_on, recorded
 from dreamctl.stages.imagine import imagine
 from dreamctl.stages.interleave import Counters, Folder, Loop, new_learner
-from dreamctl.stages.output import check_output, remove_output
+from dreamctl.stages.output import check_directory, remove_output
 from dreamctl.stages.plan import Plan
 from dreamctl.stages.policy import DreamPolicy
 from dreamctl.stages.render import render
+from dreamctl.stages.replacing import SHARDS, check_folder, check_shards
 from dreamctl.stages.resume import as_before
 from dreamctl.stages.training_stage import training_plan
 
-FILES = ("replay", "agent*.ckpt", "metrics.jsonl", "config.yaml", "eval.json", "dreams.h5", "dreams.gif", ".*.tmp")
+NAMES = ("agent*.ckpt", "metrics.jsonl", "config.yaml", "eval.json", "dreams.h5", "dreams.gif")
+FILES = ("replay", *NAMES, *(f".{name}.tmp" for name in NAMES))
+# What every run has from its beginning on.
+MARKS = ("config.yaml", "metrics.jsonl")
 FIXED = ("env", "replay", "world_model", "actor_critic", "optimizer")
 
 
@@ -66,7 +70,7 @@ def run(resolved: Resolved, out: Path, session: Session) -> RunResult:
     Raises:
         UsageError, InputError, EnvironmentFailure, TrainingDiverged, OutputError, StoppedEarly, Interrupted: as DESIGN section 5 says.
     """
-    check_output(out, session)
+    _check(out, session)
     with sole_writer(out):
         return _run(resolved, Folder(out), session)
 
@@ -104,6 +108,21 @@ def _run(resolved: Resolved, folder: Folder, session: Session) -> RunResult:
         raise session.stop.error(folder.path, "its end, the last evaluation, dreams and film") from error
 
 
+def _check(out: Path, session: Session) -> None:
+    """Refuse to touch what is there unless the session says how, and to remove what no run wrote.
+
+    Raises:
+        UsageError, OutputError: as `check_directory` says; what shall be replaced is no run, or its replay holds something else.
+    """
+    check_directory(out, session)
+    ours = sorted(entry.name for pattern in FILES for entry in out.glob(pattern))
+    if session.existing == "overwrite" and ours:
+        if not all((out / name).is_file() for name in MARKS):
+            raise UsageError(f"{out}: is no run, and holds {ours[0]}, which would be lost; choose another --out")
+        check_folder(out / "replay", session, SHARDS)
+        check_shards(out / "replay")
+
+
 def _check_steps(config: RunConfig) -> None:
     """Refuse a run that ends before its first update.
 
@@ -136,7 +155,7 @@ def _opened(folder: Folder, resolved: Resolved, session: Session, before: Checkp
 
 def plan(resolved: Resolved, out: Path, session: Session) -> Plan:
     """What `run` would do; makes one environment to see its spaces."""
-    check_output(out, session)
+    _check(out, session)
     experiment, compute = resolved.experiment, set_up(session, resolved.experiment.world_model)
     with environments(experiment.env, frames=False, lanes=1) as (_, _, spec):
         learner = planned(lambda nowhere: new_learner(experiment, spec, nowhere), compute)

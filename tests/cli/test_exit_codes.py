@@ -123,6 +123,11 @@ def test_1_replays_that_differ(dreamctl, story):
         ("data sample x --set env.task=x", ["--set env.task=x: `data sample` reads section replay only"]),
         ("data sample x --set replay.batch_sise=3", ["replay.batch_sise: no such key", "nearest: batch_size"]),
         ("data sample x -o x.jpg", ["suffix '.jpg' is not known"]),
+        ("collect -o / CartPole-v1 --overwrite", ["/: is the root folder"]),
+        ("collect CartPole-v1 -o ''", ["the argument after -o: is empty; give it a value, or leave it out"]),
+        ("collect CartPole-v1 --out=", ["--out=: is empty; give it a value, or leave it out"]),
+        ("data info ''", ["the argument after info: is empty"]),
+        ("data split x -o =0.1", ["-o =0.1: names no output; write OUT=SHARE such as test=0.1"]),
         ("config show --json -q", ["--json and -q: exclude each other"]),
     ],
 )

@@ -243,7 +243,8 @@ def test_a_wrong_environment_costs_no_older_run(tmp_path: Path) -> None:
         run(wrong, out, Session())
     assert not out.exists()
     out.mkdir()
-    (out / "agent.ckpt").touch()
+    for name in ("agent.ckpt", "config.yaml", "metrics.jsonl"):
+        (out / name).touch()
     with pytest.raises(UsageError, match="no such Gymnasium id"):
         run(wrong, out, OVERWRITE)
     assert (out / "agent.ckpt").exists()
