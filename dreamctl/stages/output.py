@@ -33,10 +33,10 @@ def check_file(out: Path, session: Session, *, resume: bool = True) -> None:
     """As `check_output`, for what is one file.
 
     Raises:
-        UsageError: a folder is there.
+        UsageError: a folder is there, or a device and the like, e.g. /dev/null.
     """
-    if out.is_dir():
-        raise UsageError(f"{out}: is a folder, wanted the name of a file; choose another --out")
+    if os.path.exists(out) and not out.is_file():
+        raise UsageError(f"{out}: is {'a folder' if out.is_dir() else 'no file'}, wanted the name of a file; choose another --out")
     check_output(out, session, resume=resume)
 
 
@@ -46,7 +46,7 @@ def check_directory(out: Path, session: Session, *, append: bool = False, resume
     Raises:
         UsageError: a file is there.
     """
-    if out.is_file():
+    if os.path.exists(out) and not out.is_dir():
         raise UsageError(f"{out}: is a file, wanted the name of a folder; choose another --out")
     check_output(out, session, append=append, resume=resume)
 

@@ -7,7 +7,7 @@ from dreamctl.core.session import Session
 from dreamctl.stages.collect import collect, plan
 from dreamctl.stages.evaluate import evaluate
 from dreamctl.stages.imagine import imagine
-from dreamctl.stages.output import check_output, remove_output
+from dreamctl.stages.output import check_directory, check_file, check_output, remove_output
 from dreamctl.stages.render import render
 from dreamctl.stages.replacing import check_replay
 from dreamctl.stages.resume import CheckpointFile
@@ -83,6 +83,13 @@ def test_overwriting_a_replay_removes_nothing_that_another_wrote(name: str, tmp_
     assert (out / name).exists()
     with pytest.raises(UsageError, match="would be lost; choose another --out"):
         check_replay(out, OVERWRITE)
+
+
+def test_a_device_is_not_replaced_by_a_file() -> None:
+    with pytest.raises(UsageError, match="/dev/null: is no file, wanted the name of a file"):
+        check_file(Path("/dev/null"), OVERWRITE)
+    with pytest.raises(UsageError, match="/dev/null: is a file, wanted the name of a folder"):
+        check_directory(Path("/dev/null"), OVERWRITE)
 
 
 @pytest.mark.parametrize("name", ["thesis", "thesis.tex"])
