@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.models import ArgumentInfo, OptionInfo
@@ -26,13 +26,14 @@ def option(
     panel: str, text: str, *names: str, metavar: str | None = None, least: float | None = None, most: float | None = None
 ) -> OptionInfo:
     """An option in a panel of the help, without a default shown."""
-    made: OptionInfo = typer.Option(*names, metavar=metavar, help=text, min=least, max=most, rich_help_panel=panel, show_default=False)
+    limits: dict[str, Any] = {"min": least, "max": most, "readable": False}  # whoever opens a file says why that cannot be
+    made: OptionInfo = typer.Option(*names, metavar=metavar, help=text, rich_help_panel=panel, show_default=False, **limits)
     return made
 
 
 def argument(metavar: str, text: str) -> ArgumentInfo:
     """A positional argument."""
-    made: ArgumentInfo = typer.Argument(metavar=metavar, help=text, show_default=False)
+    made: ArgumentInfo = typer.Argument(metavar=metavar, help=text, show_default=False, readable=False)
     return made
 
 

@@ -44,13 +44,42 @@ def shard_files(path: Path) -> list[Path]:
             if not path.exists() and parts.is_dir():
                 raise InputError(f"{path}: was never finished; finish it with --resume, or read {parts}")
             return [path]
-        os.scandir(path).close()  # a pattern finds nothing where it may not look
-        found = shard_paths(path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); ask its owner, or give another one") from error
+        raise _closed(path, error) from error
+    found = shards_there(path)
     if not found:
         raise InputError(f"{path}: holds no shards (*.h5); collect some with `dreamctl collect`")
     return found
+
+
+def shards_there(folder: Path) -> list[Path]:
+    """As `shard_paths`, for reading: a pattern finds nothing where it may not look.
+
+    Raises:
+        InputError: the folder may not be looked into.
+    """
+    try:
+        os.stat(f"{folder}/.")  # whoever may list a folder may not always reach what is in it
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries)
+    except OSError as error:
+        raise _closed(folder, error) from error
+    return [folder / name for name in names if name.endswith(".h5") and not name.startswith(".")]
+
+
+def is_gone(path: Path) -> bool:
+    """Whether nothing has this name any more, not even a link that leads nowhere."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def _closed(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path}: cannot be read ({error.strerror}); ask its owner, or give another one")
 
 
 def parts_folder(path: Path) -> Path:

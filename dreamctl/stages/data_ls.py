@@ -1,12 +1,12 @@
 """`data ls`: the files of replays one a line, damaged ones too, or their episodes."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from dreamctl.core.errors import InputError
 from dreamctl.replay.figures.verify import present
+from dreamctl.replay.folder import is_gone
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.shards.facts import read_facts
 from dreamctl.replay.shards.shard import read_shard
@@ -106,7 +106,7 @@ def _listed(file: Path) -> Listed | None:
         facts = read_facts(file)
         shard = read_shard(file)
     except InputError as error:
-        if not os.path.lexists(file):
+        if is_gone(file):
             return None
         return Listed(file, held, damage=str(error).removeprefix(str(file)).lstrip(": "))
     header = shard.header

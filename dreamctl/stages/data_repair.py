@@ -72,7 +72,7 @@ def repair(paths: Sequence[Path], target: Path | None, session: Session) -> Repa
     done = [found for folder in _folders(paths) for found in recover(folder)]
     # A folder that held nothing but what a crash left empty is no error of the person who repairs it, nor is a file without a step.
     touched = {place for it in done for place in (it.path, it.path.parent)}
-    there = [path for path in paths if path not in touched or path.is_file() or shard_paths(path)]
+    there = [path for path in paths if path not in touched or os.path.isfile(path) or shard_paths(path)]
     found = verify(there, deep=True) if there else Verification(0, 0, 0, 0, 0, ())
     saved = salvage(there, target, session.command) if target is not None else None
     return RepairResult(paths, done, found, saved, target)
@@ -90,12 +90,12 @@ def _check(paths: Sequence[Path], target: Path, session: Session) -> None:
 def _place(path: Path) -> Path:
     """Where the rows are: the parts of a file that was never finished."""
     parts = parts_folder(path)
-    return parts if parts.is_dir() and not path.exists() else path
+    return parts if os.path.isdir(parts) and not os.path.exists(path) else path
 
 
 def _folders(paths: Sequence[Path]) -> list[Path]:
     """Where a crash may have left something: a folder, or the folder of a live shard."""
-    return list(dict.fromkeys(path if path.is_dir() else path.parent for path in paths if path.is_dir() or _is_live(path)))
+    return list(dict.fromkeys(path if os.path.isdir(path) else path.parent for path in paths if os.path.isdir(path) or _is_live(path)))
 
 
 def _is_live(path: Path) -> bool:

@@ -143,6 +143,12 @@ def test_2_wrong_usage_is_one_line(line, parts, dreamctl, tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_3_what_may_not_be_read_is_no_wrong_usage(dreamctl, story, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert_fails(dreamctl("data info none"), 3, "none: cannot read (No such file or directory)")
+    assert dreamctl(f"data info {story.replay}").code == 0
+
+
 def test_2_an_unknown_entry_names_the_nearest(dreamctl, story, tmp_path):
     assert_fails(dreamctl(f"run {story.config.split()[1]}y -o {tmp_path}/r"), 2, "no entry 'tinyy'", "nearest: tiny")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dreamctl.core.errors import InputError
 from dreamctl.replay.reader import Replay
 from dreamctl.replay.writer import ReplayWriter
 from dreamctl.stages.data_tail import Listed, follow
@@ -139,3 +140,22 @@ def test_a_process_ends_when_its_reader_goes_away_although_nothing_comes(writer:
     assert child.wait(30) == 0
     assert child.stderr is not None
     assert child.stderr.read() == ""
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_a_folder_that_vanishes_or_is_closed_ends_it(rows: bool, writer: ReplayWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = [followed(writer.path, rows=rows) for _ in range(2)]
+    for look in looks:
+        look()
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refuse)
+        with pytest.raises(InputError, match=r"replay: cannot be read \(Permission denied\)"):
+            looks[0]()
+    writer.path.rename(writer.path.with_name("moved"))
+    with pytest.raises(InputError, match=r"replay: cannot read \(No such file or directory\)"):
+        looks[1]()
+    writer.path.with_name("moved").rename(writer.path)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array
-from dreamctl.replay.folder import shard_files
+from dreamctl.replay.folder import is_gone, shard_files
 from dreamctl.replay.shards.check import finite
 from dreamctl.replay.shards.chunks import read_rows
 from dreamctl.replay.shards.header import first_line, opened
@@ -104,7 +104,7 @@ def _look(file: Path, deep: bool) -> _Sound | Problem | None:
             shard = read_shard(file)
             return _Sound(shard, _decode(shard) if deep else 0)
         except InputError as error:
-            if _inode(file) is None:
+            if is_gone(file):
                 return None
             # A live shard may have been sealed while it was looked at: then its name has another file by now.
             if _inode(file) == inode:

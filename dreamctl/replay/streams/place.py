@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import TaskSpec
-from dreamctl.replay.folder import shard_files
+from dreamctl.replay.folder import is_gone, shard_files, shards_there
 from dreamctl.replay.shards.shard import read_shard
 from dreamctl.replay.streams.descriptors import OpenFile
 from dreamctl.replay.streams.join import Joined, Opened, Piece, cut
@@ -122,12 +122,14 @@ class Place:
         return FileRecord(piece.path, piece.rows, piece.header.sealed_sha256 or joined.content(piece))
 
     def _files(self) -> list[Path]:
-        """The shards that are there now; where there were some before there may be none now."""
-        if not self.streams or not self.path.is_dir():
+        """The shards that are there now; where there were some before there may be none now.
+
+        Raises:
+            InputError: they cannot be looked for.
+        """
+        if not self.streams or not os.path.isdir(self.path):
             return shard_files(self.path)
-        with os.scandir(self.path) as entries:
-            names = [entry.name for entry in entries]
-        return [self.path / name for name in sorted(names) if name.endswith(".h5") and not name.startswith(".")]
+        return shards_there(self.path)
 
     def _read(self, path: Path) -> list[Opened]:
         """A shard, or nothing where it was removed before it could be read."""
@@ -135,7 +137,7 @@ class Place:
             try:
                 shard = read_shard(path)
             except InputError:
-                if path.exists() or not self.path.is_dir():
+                if not is_gone(path) or not os.path.isdir(self.path):
                     raise
                 return []
             if shard.state == "sealed":
@@ -151,6 +153,8 @@ def _differs(path: Path, piece: Piece) -> bool:
         return path.stat().st_ino != piece.inode or piece.grown
     except FileNotFoundError:
         return False
+    except OSError:
+        return True  # reading it says why
 
 
 def _stream(opened: Opened) -> str:
