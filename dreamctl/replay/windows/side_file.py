@@ -11,6 +11,7 @@ It may be deleted at any time: what it held is learned anew. No command looks fo
 architecture from one folder share it, and each reads what the other wrote by an update that it has itself behind it: give them a copy each.
 """
 
+import io
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -105,9 +106,10 @@ def _check(stream: Stream, rows: int) -> int:
 
 
 def _write(path: Path, columns: dict[Stream, Column]) -> None:
+    image = io.BytesIO()
     try:
         # In memory, as shards are: HDF5 that runs into a full disk may take the process with it.
-        with h5py.File(path.name, "w", libver=LIBVER, driver="core", backing_store=False) as file:
+        with h5py.File(image, "w", libver=LIBVER) as file:
             file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
             for stream, column in columns.items():
                 group, used, checked = file.create_group(stream.name), column.used, min(len(stream), CHECKED_ROWS)
@@ -115,8 +117,6 @@ def _write(path: Path, columns: dict[Stream, Column]) -> None:
                     # Checksums come with chunks, and chunks with rows.
                     group.create_dataset(name, data=getattr(column, name)[:used], fletcher32=bool(used) or None)
                 group.attrs["first_row"], group.attrs["rows"], group.attrs["check"] = stream.first_row, checked, _check(stream, checked)
-            file.flush()
-            image = bytes(file.id.get_file_image())
     except OSError as error:
         raise unwritable(path, error) from error
-    write_whole(path, lambda file: file.write(image))
+    write_whole(path, lambda file: file.write(image.getbuffer()))
