@@ -140,7 +140,7 @@ def _layout(found: Found, field: Field, rows: int) -> Layout:
     status = found.status
     # Behind the committed episodes of a live shard the open one is announced.
     rows += found.live and field.per_episode and rows < capacity
-    return Layout(found.path, status.st_ino, status.st_size, field.path, np.dtype(field.dtype), field.shape, rows, storage)
+    return Layout(found.path, status.st_ino, status.st_size, field.path, np.dtype(field.dtype), field.shape, rows, capacity, storage)
 
 
 def _dataset(found: Found, field: Field) -> h5py.h5d.DatasetID:

@@ -39,6 +39,7 @@ class Layout(NamedTuple):
         name: of the dataset, for messages and for h5py.
         dtype, shape: of a row.
         rows: that are committed.
+        capacity: rows that there is a place for.
     """
 
     path: Path
@@ -48,4 +49,5 @@ class Layout(NamedTuple):
     dtype: np.dtype[np.generic]
     shape: tuple[int, ...]
     rows: int
+    capacity: int
     storage: Contiguous | Chunked

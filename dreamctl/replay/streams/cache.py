@@ -21,9 +21,11 @@ class Blocks(Protocol):
 class Cache:
     """Decoded rows of one key, each in a place that its number alone decides.
 
-    Every source reserves numbers for its rows, and row n lies in place n modulo the capacity, if that holds it now and not another row.
-    So rows that follow one another lie side by side, a window is one copy, and as long as there are no more rows than places none is
-    decoded twice. With more, uniform draws find as large a share as the best order of eviction would leave them.
+    Every source reserves numbers for its rows when it is first read, that of a live shard for all that it can hold, and row n lies in
+    place n modulo the capacity, if that holds it now and not another row. So rows that follow one another lie side by side, a window is
+    one copy, and as long as no more numbers are reserved than there are places no row is decoded twice. With more, uniform draws find as
+    large a share as the best order of eviction would leave them, but for numbers that have no row yet or none any more: those of a live
+    shard that was sealed, or of one that was removed.
 
     Args:
         dtype, shape: of a row.
@@ -37,6 +39,8 @@ class Cache:
         # it differ from nothing. As bytes, because one comparison of them is all that a window in the cache costs.
         self._held = bytearray(8 * capacity)
         self._reserved, self._lock = 0, Lock()
+        # What sources know it by: by itself they would keep it, and its memory, when it is no longer wanted.
+        self.identity = object()
 
     def reserve(self, rows: int) -> int:
         """The number of the first of so many rows of a source."""
@@ -111,7 +115,7 @@ class Kept:
 
     def __init__(self, rows: int) -> None:
         self._rows = rows
-        self._base: tuple[Cache, int] | None = None
+        self._base: tuple[object, int] = (None, 0)
 
     def read(self, shelf: Shelf, source: Blocks, first: int, out: Array) -> bool:
         """Fill `out` by way of the cache; whether there is one.
@@ -122,7 +126,9 @@ class Kept:
         cache = shelf.cache
         if cache is None:
             return False
-        if self._base is None or self._base[0] is not cache:
-            self._base = cache, cache.reserve(self._rows)
-        cache.read(source, self._base[1], first, out)
+        owner, base = self._base
+        if owner is not cache.identity:
+            base = cache.reserve(self._rows)
+            self._base = cache.identity, base
+        cache.read(source, base, first, out)
         return True

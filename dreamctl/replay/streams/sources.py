@@ -75,8 +75,8 @@ class PlainRows:
         self._layout, self._offset, self._files, self._shelf, self._file = layout, offset, files, shelf, file
         self._row_bytes = math.prod(layout.shape) * layout.dtype.itemsize
         self.rows = layout.rows
-        # There may be more later, but not more than the file has room for.
-        self._kept = Kept(layout.size // self._row_bytes + 1)
+        # There may be more later, but not more than there is a place for.
+        self._kept = Kept(layout.capacity)
 
     def read(self, first: int, out: Array) -> None:
         """Fill `out` (n, ...) with the rows from `first` on.

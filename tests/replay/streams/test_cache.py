@@ -1,6 +1,7 @@
 """Big columns are read from their files as they were written, however they are stored, with a cache of any size or none."""
 
 import os
+import tracemalloc
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -71,6 +72,22 @@ def test_with_room_enough_nothing_is_decoded_twice(folder: Path, monkeypatch: py
     replay.cache(0)
     assert wrong(replay) == []
     assert len(decoded) > 2 * len(set(decoded))
+
+
+def test_a_cache_that_is_switched_off_or_replaced_gives_its_memory_back(folder: Path) -> None:
+    replay, size = open_replay([folder]), 64 << 20
+    tracemalloc.start()
+    try:
+        replay.cache(size)
+        assert wrong(replay, 1) == []
+        assert tracemalloc.get_traced_memory()[0] > size
+        replay.cache(size // 4)
+        assert tracemalloc.get_traced_memory()[0] < size // 2
+        assert wrong(replay, 1) == []
+        replay.cache(0)
+        assert tracemalloc.get_traced_memory()[0] < size // 8
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_full_cache_keeps_about_the_share_of_rows_that_it_has_room_for() -> None:
