@@ -99,6 +99,19 @@ def test_rows_of_live_shards_are_kept_in_the_cache_while_they_grow(writer: Repla
     assert all_right(replay)
 
 
+def test_a_live_shard_takes_as_many_places_in_the_cache_as_it_can_hold_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, blocks = PlainRows.block, []
+    monkeypatch.setattr(PlainRows, "block", lambda rows, number: (blocks.append((rows, number)), read(rows, number))[1])
+    with ReplayWriter(tmp_path / "replay", SPEC, lanes=2, seed=0, shard_rows=40) as writer:
+        for lane in range(2):
+            add(writer, picture_rows([300], lane), 39)
+        replay = open_replay([writer.path])
+        replay.cache(80 * (16 * 16 * 3 + 400))
+        for _ in range(2):
+            assert all_right(replay)
+    assert len(blocks) == len(set(blocks)) == 2 * 2 * 3, "of two keys in two shards three blocks each, none of them twice"
+
+
 def test_the_last_action_of_an_open_episode_is_zero_until_its_effect_is_seen(writer: ReplayWriter) -> None:
     rows = picture_rows([90])
     add(writer, rows, 9)
