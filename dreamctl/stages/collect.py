@@ -18,7 +18,7 @@ from dreamctl.replay.shards.origin import Origin
 from dreamctl.replay.writer import ReplayWriter
 from dreamctl.replay.writing.merge import drop_merged_parts
 from dreamctl.replay.writing.recovery import recover
-from dreamctl.replay.writing.twins import twin_number
+from dreamctl.replay.writing.twins import Before
 from dreamctl.stages.environments import environments, take
 from dreamctl.stages.experiment import CollectConfig, Resolved
 from dreamctl.stages.output import check_directory, check_file, remove_output
@@ -90,22 +90,24 @@ def _collect(resolved: Resolved, out: Path, policy: Path | None, session: Sessio
     if append:
         drop_merged_parts(out)
         recover_rows(shards_folder(out), session)
+    folder = Before.of(shards_folder(out)) if append else Before()
     before, complete = _there(out, session)
+    ever = before + folder.gone_steps
     tally = _Tally(config.steps, config.episodes)
     if session.existing == "resume":
         tally = _Tally(max(0, config.steps - before), None if config.episodes is None else max(0, config.episodes - complete))
     with environments(resolved.experiment.env, frames) as (_, envs, spec):
         # One file that is finished takes no more rows, so it must not be opened when none are wanted; one in parts is made of them.
         if not (session.existing == "resume" and tally.done) or parts_folder(out) in places(out):
-            actor, known_as = _policy(policy, spec, session, before)
+            actor, known_as = _policy(policy, spec, session, ever)
             pictures = Frames(config.frame_size) if frames else None
             if session.existing == "overwrite":
                 _make_room(out)
             asked = tally.wanted if tally.episodes is None else None
             with new_writer(out, spec, envs, config, session, known_as, append=append, steps=asked) as writer:
-                offset = before + _apart(out, spec, session, known_as, writer)
-                actor = actor if offset == before else _policy(policy, spec, session, offset)[0]
-                driver = Driver(envs, spec, actor, seed=session.seed, frames=pictures, offset=offset)
+                apart = folder.apart(shards_folder(out), Origin(spec, "env", session.seed, known_as), writer.collector)
+                actor = _policy(policy, spec, session, ever + apart)[0] if apart else actor
+                driver = Driver(envs, spec, actor, seed=session.seed, frames=pictures, offset=ever + apart)
                 _fill(tally, driver, writer, session)
                 if not tally.done:
                     raise session.stop.error(out, *tally.left(before, complete, session))
@@ -250,11 +252,6 @@ def _policy(path: Path | None, spec: TaskSpec, session: Session, offset: int) ->
     check_task(checkpoint.spec, path, spec, "the environment")
     actor = load_policy(checkpoint, path, session, action="sample", seed=session.seed + offset)
     return actor, {"path": str(path), "sha256": file_hash(path), "updates": checkpoint.updates}
-
-
-def _apart(out: Path, spec: TaskSpec, session: Session, policy: str | Mapping[str, object], writer: ReplayWriter) -> int:
-    """What keeps this collector's episodes apart from those of the same seed that another one begins beside it: more than any steps."""
-    return twin_number(shards_folder(out), Origin(spec, "env", session.seed, policy), writer.collector) << 40
 
 
 def _there(out: Path, session: Session) -> tuple[int, int]:

@@ -2,6 +2,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from dreamctl.replay.reader import open_replay
 from dreamctl.replay.shards.facts import read_facts
 from dreamctl.replay.shards.header import read_header
 from dreamctl.replay.writer import ReplayWriter
-from dreamctl.stages.collect import collect, plan, take
+from dreamctl.stages.collect import collect, new_writer, plan, take
+from dreamctl.stages.data_edit import prune
 from tests.stages.tiny import OVERWRITE, RESUME, Hook, stopping, tiny
 
 APPEND = replace(Session(), existing="append")
@@ -126,6 +128,29 @@ def test_appending_beside_a_collector_of_the_same_seed_takes_other_episodes(tmp_
     assert first.observation["observation"][0].tobytes() != second.observation["observation"][0].tobytes()
     rows = min(len(first), len(second))
     assert first.action[:rows].tobytes() != second.action[:rows].tobytes()
+
+
+def test_appending_to_what_was_pruned_takes_other_episodes(tmp_path: Path) -> None:
+    out, seeds = tmp_path / "replay", list[int]()
+    for _ in range(4):
+        collect(tiny(collect={"steps": 60}), out, None, APPEND)
+        seeds += [info.seed for info in open_replay([out]).episodes() if info.seed >= 0 and info.seed not in seeds]
+        prune(out, 60, dry_run=False)
+    assert (steps(out), len(seeds)) == (60, 4)
+
+
+def test_a_collector_that_ended_while_the_next_one_began_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "replay"
+
+    def meanwhile(*given: Any, **options: Any) -> ReplayWriter:
+        monkeypatch.undo()
+        collect(tiny(collect={"steps": 60}), out, None, APPEND)
+        return new_writer(*given, **options)
+
+    monkeypatch.setattr("dreamctl.stages.collect.new_writer", meanwhile)
+    collect(tiny(collect={"steps": 60}), out, None, APPEND)
+    seeds = [info.seed for info in open_replay([out]).episodes() if info.seed >= 0]
+    assert len(set(seeds)) == len(seeds) == 2
 
 
 def test_an_agent_collects_and_is_named_in_the_replay(agent: Path, tmp_path: Path) -> None:
