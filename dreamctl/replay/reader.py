@@ -84,18 +84,21 @@ class Replay:
         return list(self.files)
 
     def refresh(self) -> bool:
-        """Look for rows that others have written since; rows that are there keep their places. Returns whether there are more.
+        """Look for rows that others have written since, and for shards that they have removed; returns whether there are other rows.
+
+        Rows keep their places, counted from the first that their stream ever had; the oldest may leave. Parts that `split` made before are
+        of no use afterwards.
 
         Raises:
             InputError: a file is damaged, of another task, or has lost rows.
         """
         assert self._whole, "look again at the whole replay, and split it anew"
-        before = self.rows
+        before = [(stream.first_row, len(stream)) for stream in self._streams]
         for place in self._places:
             found = place.changed()
             _check_together(found, self.spec, self.name)
             self._streams += place.take(found, self.spec, self._sources)
-        return self.rows != before
+        return [(stream.first_row, len(stream)) for stream in self._streams] != before
 
     def cache(self, size: int) -> None:
         """Keep up to so many bytes of decoded rows in memory from now on; none at first."""
@@ -120,9 +123,9 @@ class Replay:
         if path in self._adopted:
             stream, rows = self._adopted.pop(path)
             stream.drop(rows)
+            self._sources.forget(path)
         else:
             assert any(place.drop(path) for place in self._places), f"{path} is not the oldest shard of a stream"
-        self._sources.forget(path)
 
     @property
     def streams(self) -> tuple[Stream, ...]:

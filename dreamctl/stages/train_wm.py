@@ -8,6 +8,7 @@ from dreamctl.core.checkpoint import Checkpoint
 from dreamctl.core.session import Session
 from dreamctl.replay.reader import Replay, open_replay
 from dreamctl.replay.sampler import WindowSampler
+from dreamctl.replay.windows.drawing import Drawn
 from dreamctl.stages.agent import check_task, check_weights, load_optimizer, load_weights, new_world_model
 from dreamctl.stages.batches import drawn, open_again
 from dreamctl.stages.compute import planned, set_up
@@ -54,7 +55,7 @@ def train_wm(resolved: Resolved, replays: Sequence[Path], out: Path, init: Path 
     offset = learner.steps("world_model") - done
     with drawn(replay, resolved.experiment.replay, session, compute, share=config.holdout, before=before) as batches:
         trainer = Trainer(learner, batches, replay.spec, compute, session.seed, offset=offset, memory=memory)
-        report = _holdout(trainer, held, resolved.experiment)
+        report = _holdout(trainer, held, resolved.experiment, keep=session.follow)
         return TrainingStage(trainer, target, config, resolved, replay, {}, session, done, report=report).run()
 
 
@@ -75,12 +76,17 @@ def plan(resolved: Resolved, replays: Sequence[Path], out: Path, init: Path | No
     return training_plan(learner, replay, experiment.train_wm.updates, out, compute) + {"held out": f"{len(held.episodes())} episodes"}
 
 
-def _holdout(trainer: Trainer, held: Replay, experiment: Experiment) -> Callable[[], dict[str, float]]:
-    """Losses on the held-out episodes, in windows as long as the longest run of them allows; nothing where too few are held out."""
+def _holdout(trainer: Trainer, held: Replay, experiment: Experiment, *, keep: bool) -> Callable[[], dict[str, float]]:
+    """Losses on the held-out episodes, in windows as long as the longest run of them allows; nothing where too few are held out.
+
+    The same batches every time: where their rows may leave the replay, they are kept in memory.
+    """
     rows = max((len(stream) for stream in held.streams), default=0) - experiment.replay.start.context
     if rows < 2 or experiment.train_wm.holdout_batches == 0:
         return dict
     config = replace(experiment.replay, batch_length=min(experiment.replay.batch_length, rows))
     sampler = WindowSampler(held, config, trainer.seed)
-    sampler.go_on(None)  # none of them is new: the same batches every time
-    return lambda: trainer.holdout(sampler, experiment.train_wm.holdout_batches)
+    sampler.go_on(None)  # none of them is new
+    count = experiment.train_wm.holdout_batches
+    batches = Drawn(sampler, count) if keep else sampler
+    return lambda: trainer.holdout(batches, count)

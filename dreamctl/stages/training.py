@@ -13,7 +13,7 @@ from dreamctl.core.errors import TrainingDiverged
 from dreamctl.core.experience import TaskSpec, Windows
 from dreamctl.core.tensors import Batch, LatentState
 from dreamctl.replay.reader import Replay
-from dreamctl.replay.sampler import Batches, WindowSampler
+from dreamctl.replay.sampler import Batches
 from dreamctl.stages.compute import Compute, generator
 from dreamctl.stages.encoding import encoded, upload
 from dreamctl.stages.learner import Learner
@@ -95,7 +95,7 @@ class Trainer:
         return found
 
     @torch.no_grad()
-    def holdout(self, sampler: WindowSampler, batches: int) -> dict[str, float]:
+    def holdout(self, sampler: Batches, batches: int) -> dict[str, float]:
         """The world model's loss terms on other data, by the same names with `holdout/` in front; the same batches every time.
 
         Windows begin as those that are learned from do, but nothing is stored.

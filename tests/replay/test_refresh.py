@@ -13,6 +13,8 @@ from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Row
 from dreamctl.replay.reader import FileRecord, Replay, open_replay
 from dreamctl.replay.sampler import ReplayConfig, WindowSampler
+from dreamctl.replay.shards.shard import Shard
+from dreamctl.replay.streams import place
 from dreamctl.replay.streams.sources import PlainRows
 from dreamctl.replay.writer import ReplayWriter
 from tests.replay.pictures import SPEC, picture_rows, right
@@ -174,14 +176,98 @@ def test_rows_of_another_task_that_come_later_are_refused(writer: ReplayWriter, 
         replay.refresh()
 
 
-def test_a_shard_that_is_removed_leaves_its_small_columns_and_one_line(tmp_path: Path) -> None:
+def test_a_shard_that_is_removed_from_the_middle_leaves_its_small_columns_and_one_line(tmp_path: Path) -> None:
     folder = write(tmp_path / "replay", picture_rows([100]), spec=SPEC, shard_rows=40)
     replay = open_replay([folder])
-    min(folder.glob("*.h5")).unlink()
+    sorted(folder.glob("*.h5"))[1].unlink()
     assert not replay.refresh()
     assert replay.rows == 100
-    with pytest.raises(InputError, match=r"-000000\.h5: is gone since it was opened"):
+    with pytest.raises(InputError, match=r"-000001\.h5: is gone since it was opened"):
         replay.load(replay.episodes()[0])
+
+
+def test_oldest_shards_that_are_removed_take_their_rows_along(writer: ReplayWriter) -> None:
+    rows = picture_rows([30, 31, 64, 75, 100])
+    add(writer, rows, 150)
+    replay, stream = open_replay([writer.path]), open_replay([writer.path]).streams[0]
+    for number in range(2):
+        writer.wait_sealed(writer.rotated[number].path)
+        writer.rotated[number].path.unlink()
+    assert replay.refresh()
+    assert (replay.rows, replay.streams[0].first_row) == (70, 80)
+    assert all_right(replay)
+    assert content(replay, rows=69) == {name: stream.column(name, 80, 69).tobytes() for name in (*stream.columns, *stream.big)}
+    assert [(info.key[-2:], info.start, info.length) for info in replay.episodes()] == [("/2", 0, 45), ("/3", 45, 25)]
+    add(writer, rows, 30)
+    assert replay.refresh()
+    assert (replay.rows, replay.streams[0].first_row) == (100, 80)
+    assert all_right(replay)
+
+
+def test_as_many_rows_that_leave_as_come_are_other_rows(writer: ReplayWriter) -> None:
+    rows = picture_rows([500])
+    add(writer, rows, 100)
+    replay = open_replay([writer.path])
+    writer.wait_sealed(writer.rotated[0].path)
+    writer.rotated[0].path.unlink()
+    add(writer, rows, 40)
+    assert replay.refresh()
+    assert (replay.rows, replay.streams[0].first_row) == (100, 40)
+
+
+def test_a_stream_goes_on_behind_a_gap_that_all_its_known_shards_have_left_through(writer: ReplayWriter) -> None:
+    """A shard that was live when it was seen last may have been filled, sealed and removed by the next look."""
+    rows = picture_rows([30, 300])
+    add(writer, rows, 60)
+    replay = open_replay([writer.path])
+    add(writer, rows, 80)
+    for rotated in writer.rotated:
+        writer.wait_sealed(rotated.path)
+        rotated.path.unlink()
+    assert replay.refresh()
+    assert (replay.rows, replay.streams[0].first_row) == (20, 120)
+    assert [(info.key[-2:], info.start, info.length) for info in replay.episodes()] == [("/1", 0, 20)]
+    assert all_right(replay)
+
+
+def test_a_shard_that_is_removed_while_it_is_read_is_looked_for_anew(writer: ReplayWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = picture_rows([300])
+    add(writer, rows, 60)
+    replay = open_replay([writer.path])
+    add(writer, rows, 80)
+    read = place.read_shard
+
+    def pruned(path: Path) -> Shard:
+        for rotated in writer.rotated:
+            writer.wait_sealed(rotated.path)
+            rotated.path.unlink(missing_ok=True)
+        return read(path)
+
+    monkeypatch.setattr(place, "read_shard", pruned)
+    assert replay.refresh()
+    assert (replay.rows, replay.streams[0].first_row) == (20, 120)
+    assert open_replay([writer.path]).rows == 20
+
+
+def test_a_gap_in_the_middle_is_refused(writer: ReplayWriter) -> None:
+    rows = picture_rows([300])
+    add(writer, rows, 60)
+    replay = open_replay([writer.path])
+    add(writer, rows, 80)
+    for rotated in writer.rotated:
+        writer.wait_sealed(rotated.path)
+    writer.rotated[2].path.unlink()
+    with pytest.raises(InputError, match=r"-000003\.h5: does not go on where .*-000001\.h5 ends; bring back the shards in between"):
+        replay.refresh()
+
+
+def test_a_folder_or_file_that_loses_everything_leaves_what_is_in_memory(tmp_path: Path) -> None:
+    folder, file = write(tmp_path / "replay", stream_rows([9])), write(tmp_path / "one.h5", stream_rows([8]), seed=1)
+    replay = open_replay([folder, file])
+    next(folder.glob("*.h5")).unlink()
+    file.unlink()
+    assert not replay.refresh()
+    assert replay.rows == 17
 
 
 def test_a_shard_that_lost_rows_is_refused(writer: ReplayWriter) -> None:

@@ -1,5 +1,6 @@
 """Batches of `train-wm` and `train-ac`: made ahead, from rows that are pinned or from a replay that others write to."""
 
+import json
 import shutil
 import threading
 from collections.abc import Iterator
@@ -12,11 +13,14 @@ import pytest
 from dreamctl.core.checkpoint import Checkpoint
 from dreamctl.core.errors import InputError, StoppedEarly
 from dreamctl.core.experience import Windows
+from dreamctl.core.metrics import metrics_path
 from dreamctl.core.session import Session
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.sampler import WindowSampler
 from dreamctl.replay.windows import follow
 from dreamctl.replay.windows.prefetch import Prefetch
+from dreamctl.replay.writer import ReplayWriter
+from dreamctl.stages import collect as collecting
 from dreamctl.stages import train_ac as ac
 from dreamctl.stages import train_wm as wm
 from dreamctl.stages.collect import collect
@@ -179,3 +183,31 @@ def test_following_goes_on_from_where_it_was(folder: Path, tmp_path: Path, monke
     train_wm(tiny(), [folder], out, None, replace(RESUME, follow=True))
     assert sum(rows for _, rows, _ in Checkpoint.load(out).state["snapshot"]) > rows
     assert Checkpoint.load(out).updates == 6
+
+
+@pytest.mark.parametrize("start", ["zero", "latents"])
+def test_following_goes_on_when_oldest_shards_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: str) -> None:
+    monkeypatch.setattr(follow, "BATCHES", 1)
+    monkeypatch.setattr(collecting, "ReplayWriter", lambda *given, **options: ReplayWriter(*given, **{**options, "shard_rows": 50}))
+    folder, out, update = tmp_path / "replay", tmp_path / "wm.ckpt", Trainer.update
+    collect(tiny(), folder, None, Session())
+
+    def pruned(self: Trainer, number: int) -> None:
+        if number in (3, 4, 5, 8):
+            min(folder.glob("*.h5")).unlink()
+        update(self, number)
+
+    monkeypatch.setattr(Trainer, "update", pruned)
+    experiment = tiny(
+        replay={"batch_size": 4, "batch_length": 8, "start": start},
+        train_wm={"updates": 10, "holdout": 0.3, "holdout_batches": 2, "log_every": 1, "checkpoint_every": 9},
+    )
+    result = train_wm(experiment, [folder], out, None, Session(seed=3, follow=True))
+    assert result.env_steps == open_replay([folder]).env_steps < 250
+    lines = [json.loads(line) for line in metrics_path(out).read_text().splitlines()]
+    assert len([line["holdout/reward"] for line in lines]) == 10
+    more = replace(experiment, experiment=replace(experiment.experiment, train_wm=replace(experiment.experiment.train_wm, updates=11)))
+    train_wm(more, [folder], out, None, replace(RESUME, follow=True))
+    min(folder.glob("*.h5")).unlink()
+    with pytest.raises(InputError, match="its replay has changed since it was interrupted"):
+        train_wm(more, [folder], out, None, replace(RESUME, follow=True))

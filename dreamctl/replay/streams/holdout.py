@@ -40,7 +40,7 @@ def _gathered(name: str, index: int, pieces: Sequence[Piece], spec: TaskSpec) ->
     for source, info in pieces:
         rows.append(source.rows[info.start : info.start + info.length])
         infos.append(replace(info, stream=index, start=start))
-        origins.append(Origin(start, source, info.start, info.length))
+        origins.append(Origin(start, source, source.first_row + info.start, info.length))
         start += info.length
     big = {key: Column(empty.dtype, empty.shape, _parts(key, origins)) for key, empty in big_columns(spec).items()}
     joined = np.concatenate(rows)
@@ -52,8 +52,8 @@ def _gathered(name: str, index: int, pieces: Sequence[Piece], spec: TaskSpec) ->
 def _parts(name: str, origins: Sequence[Origin]) -> list[Part]:
     """Where the rows of a gathered big column lie; episodes that follow one another are one part."""
     parts: list[Part] = []
-    for _, source, first, rows in origins:
-        column = source.big[name]
+    for _, source, row, rows in origins:
+        column, first = source.big[name], row - source.first_row
         if parts and parts[-1].source is column and parts[-1].first + parts[-1].rows == first:
             parts[-1] = parts[-1]._replace(rows=parts[-1].rows + rows)
         else:

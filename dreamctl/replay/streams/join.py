@@ -92,12 +92,14 @@ class Joined:
         self._end_cut_episodes(max(0, min(known, *changed) - 1))
         self._infos = None
 
-    def drop(self) -> Piece:
-        """The oldest shard and its rows go."""
-        gone = self.pieces.pop(0)
-        self.stream.drop(gone.rows)
-        self._infos = None
-        return gone
+    def drop(self, count: int = 1) -> None:
+        """The oldest shards and their rows go."""
+        gone, self.pieces = self.pieces[:count], self.pieces[count:]
+        if gone:
+            self.stream.drop(sum(piece.rows for piece in gone))
+            self._infos = None
+        for piece in gone:
+            self._sources.forget(piece.path)
 
     def episodes(self) -> Sequence[EpisodeInfo]:
         """The episodes, joined over their segments; made when they are asked for, because there may be very many."""

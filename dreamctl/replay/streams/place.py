@@ -1,9 +1,9 @@
 """One path that was named for reading, a folder or a file: its shards as they were last seen, and the streams that they make."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,12 +53,19 @@ class Place:
     def changed(self) -> list[Opened]:
         """Shards that are new, have grown, or have been sealed since they were taken; read and validated.
 
+        Where others have removed the oldest shards of a stream, and not all that the folder held, their rows go.
+
         Raises:
             InputError: a shard cannot be read.
         """
         known = {piece.path: piece for piece in self.pieces}
-        found = [(path, known.get(path)) for path in self._files() if path not in self._gone]
-        return [opened for path, piece in found if piece is None or _differs(path, piece) for opened in self._read(path)]
+        for _ in range(TRIES):
+            files = [path for path in self._files() if path not in self._gone]
+            found = [self._read(path) for path in files if path not in known or self._differs(path, known[path])]
+            if all(found):  # otherwise some were removed meanwhile, and what is left may not go together
+                self._let_go(files)
+                return [opened for of_file in found for opened in of_file]
+        raise InputError(f"{self.path}: loses shards again and again while they are read; wait until whoever removes them has ended")
 
     def pinned(self, records: Sequence[FileRecord]) -> list[Opened]:
         """The shards that are recorded, as many rows of each as there were then.
@@ -131,6 +138,21 @@ class Place:
             return shard_files(self.path)
         return shards_there(self.path)
 
+    def _differs(self, path: Path, piece: Piece) -> bool:
+        """Whether a shard is another file, or holds more rows, than when it was read, or was removed; a single file may be."""
+        try:
+            return path.stat().st_ino != piece.inode or piece.grown
+        except FileNotFoundError:
+            return path != self.path
+        except OSError:
+            return True  # reading it says why
+
+    def _let_go(self, files: Collection[Path]) -> None:
+        """Drop the oldest shards of each stream as far as they are not among these."""
+        there = set(files)
+        for joined in self.streams.values() if there else ():
+            joined.drop(sum(1 for _ in takewhile(lambda piece: piece.path not in there, joined.pieces)))
+
     def _read(self, path: Path) -> list[Opened]:
         """A shard, or nothing where it was removed before it could be read."""
         for _ in range(TRIES):
@@ -145,16 +167,6 @@ class Place:
             with suppress(InputError):  # it was sealed between the two
                 return [Opened(shard, OpenFile(path, shard.inode))]
         raise InputError(f"{path}: is replaced again and again; wait until its collector has ended")
-
-
-def _differs(path: Path, piece: Piece) -> bool:
-    """Whether a shard is another file or holds more rows than when it was read; rows of one that was removed stay."""
-    try:
-        return path.stat().st_ino != piece.inode or piece.grown
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True  # reading it says why
 
 
 def _stream(opened: Opened) -> str:

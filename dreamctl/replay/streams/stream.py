@@ -19,7 +19,7 @@ from dreamctl.replay.streams.episodes import EpisodeInfo
 
 
 class Origin(NamedTuple):
-    """Where rows were taken from: first row here, stream, first row there, number of rows."""
+    """Where rows were taken from: first row here, stream, first row there, counted from the first that it ever had, number of rows."""
 
     start: int
     stream: "Stream"
@@ -177,7 +177,10 @@ class Stream:
         self._begun = [begun for begun, after in zip_longest(moved, moved[1:]) if after is None or after.row > 0]
 
     def pieces(self, first: int, rows: int) -> Iterator[tuple["Stream", int, int]]:
-        """Where rows first to first + rows were taken from: stream, first row there, number of rows; its own ones are its own."""
+        """Where rows first to first + rows were taken from: stream, first row there, number of rows; its own ones are its own.
+
+        Of rows that have left the stream since, the first row there is below 0.
+        """
         if not self._origins:
             yield self, first, rows
             return
@@ -187,7 +190,7 @@ class Stream:
             low, high = max(first, start), min(first + rows, start + length)
             if low >= high:
                 break
-            yield from source.pieces(there + low - start, high - low)
+            yield from source.pieces(there - source.first_row + low - start, high - low)
 
     def episodes(self, stream: int) -> list[EpisodeInfo]:
         """The episodes, those of one lone row included; `stream` is the index they are given."""

@@ -81,7 +81,7 @@ class LatentStore:
         found = Column.empty(len(row), self.widths, self.dtype)
         for i, (source, first, _) in enumerate(_places(streams, stream, row, 1)):
             column = self._known(source)
-            if column is not None and first < len(column):
+            if column is not None and 0 <= first < len(column):
                 found.h[i], found.z[i], found.updates[i] = column.h[first], column.z[first], column.updates[first]
         return Latents(found.h, found.z, found.updates != NEVER)
 

@@ -5,9 +5,9 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from dreamctl.core.experience import Windows
-from dreamctl.replay.sampler import Allocate, ReplayConfig, WindowSampler
+from dreamctl.replay.sampler import Allocate, WindowSampler
 from dreamctl.replay.streams.memory import aligned
-from dreamctl.replay.streams.stream import Stream
+from dreamctl.replay.windows.drawing import Drawing
 from dreamctl.replay.windows.index import Behind
 
 
@@ -19,7 +19,7 @@ class _Ahead(NamedTuple):
     windows: Future[Windows]
 
 
-class Prefetch:
+class Prefetch(Drawing):
     """Draws the batches of a sampler, one ahead, in a thread and into a few buffers that are used again; the draws are the same.
 
     The replay must not change meanwhile. A batch is whole until the next but one is asked for: then its buffer is filled anew. Whatever
@@ -33,7 +33,8 @@ class Prefetch:
 
     def __init__(self, sampler: WindowSampler, buffers: int = 3, allocate: Allocate = aligned) -> None:
         assert buffers > 1, "one is made while another is learned from"
-        self._sampler, self._allocate, self._count = sampler, allocate, buffers
+        super().__init__(sampler)
+        self._allocate, self._count = allocate, buffers
         self._buffers: list[Windows] = []
         self._made = 0
         self._ahead: _Ahead | None = None
@@ -44,16 +45,6 @@ class Prefetch:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-    @property
-    def streams(self) -> tuple[Stream, ...]:
-        """What `Windows.stream` counts."""
-        return self._sampler.streams
-
-    @property
-    def config(self) -> ReplayConfig:
-        """How windows are drawn."""
-        return self._sampler.config
 
     @property
     def behind(self) -> Behind:

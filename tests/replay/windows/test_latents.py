@@ -113,6 +113,20 @@ def test_a_part_of_a_replay_knows_where_its_rows_came_from(folder: Path, rows: i
                 assert {source for source, _, _ in pieces} <= set(whole.streams)
 
 
+def test_a_part_that_was_made_before_rows_left_knows_where_the_others_lie(folder: Path) -> None:
+    replay = open_replay([folder])
+    part = replay.split(0.5)[0]
+    store = LatentStore((D, Z))
+    store.write(replay.streams, indices(0), indices(0), *states(1, 31), updates=1)
+    before = [read(store, part.streams, row) for row in range(part.rows)]
+    places = [next(part.streams[0].pieces(row, 1))[1] for row in range(part.rows)]
+    replay.drop(min(folder.glob("*.h5")))
+    assert min(places) < 8 <= max(places)
+    assert [read(store, part.streams, row) for row in range(part.rows)] == [
+        known if place >= 8 else ([0.0] * D, False) for place, known in zip(places, before, strict=True)
+    ]
+
+
 def test_a_side_file_brings_back_what_was_stored(folder: Path) -> None:
     replay = open_replay([folder])
     store = kept(replay)
