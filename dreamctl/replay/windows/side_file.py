@@ -5,14 +5,14 @@
     /<stream>/h         <f2   (N, D)    row n is row first_row + n of the stream
     /<stream>/z         <f2   (N, Z)
     /<stream>/updates   <i8   (N,)      updates of the world model when the row was written, -1 where it never was
-    attributes of /<stream>: first_row; rows and check, of how many of its rows this is the CRC-32
+    /<stream>/reward, is_first   (N,)   as the row has them: enough to tell two streams of one name apart
+    attribute of /<stream>: first_row
 
 It may be deleted at any time: what it held is learned anew. No command looks for shards in it, its name is hidden. Two trainings of one
 architecture from one folder share it, and each reads what the other wrote by an update that it has itself behind it: give them a copy each.
 """
 
 import io
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -25,8 +25,8 @@ from dreamctl.replay.format import LIBVER
 from dreamctl.replay.streams.stream import Stream
 from dreamctl.replay.windows.latents import NEVER, Column, LatentStore
 
-FORMAT, VERSION = "dreamctl-latents", "1.0"
-CHECKED_ROWS = 256
+FORMAT, VERSION = "dreamctl-latents", "2.0"
+TOLD_BY = "reward", "is_first"
 Note = Callable[[str], object]
 
 
@@ -57,6 +57,8 @@ class SideFiles:
                 with h5py.File(path, "r") as file:
                     if file.attrs.get("format") != FORMAT:
                         raise ValueError("it holds something else")
+                    if file.attrs.get("version") != VERSION:
+                        raise ValueError(f"it is of version {file.attrs.get('version')}, wanted {VERSION}")
                     found = {stream: self._column(file, stream, updates) for stream in streams if stream.place == place}
             except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
                 self._note(f"{path}: cannot be used ({str(error).splitlines()[0]}); stored latents begin anew")
@@ -84,10 +86,12 @@ class SideFiles:
         group, (d, z) = file[stream.name], self.store.widths
         if group["h"].shape[1:] != (d,) or group["z"].shape[1:] != (z,):
             raise ValueError("it is of another shape")
-        if group.attrs["first_row"] != stream.first_row or group.attrs["check"] != _check(stream, int(group.attrs["rows"])):
+        # Its oldest rows may have left the stream since.
+        first = stream.first_row - int(group.attrs["first_row"])
+        rows = min(len(stream), len(group["updates"]) - first)
+        if first < 0 or rows < 1 or any((group[name][first : first + rows] != stream.columns[name][:rows]).any() for name in TOLD_BY):
             return None
-        rows = min(len(stream), len(group["updates"]))
-        found = [np.asarray(group[name][:rows]) for name in ("h", "z", "updates")]
+        found = [np.asarray(group[name][first : first + rows]) for name in ("h", "z", "updates")]
         column = Column(found[0], found[1], found[2], stream.first_row)
         if not (len(column.h) == len(column.z) == rows and np.isfinite(column.h).all() and np.isfinite(column.z).all()):
             raise ValueError("it is damaged")
@@ -99,12 +103,6 @@ def _places(streams: Sequence[Stream]) -> list[Path]:
     return list(dict.fromkeys(stream.place for stream in streams if stream.place is not None))
 
 
-def _check(stream: Stream, rows: int) -> int:
-    """CRC-32 of where episodes begin and what they are paid in the first rows: enough to tell two streams of one name apart."""
-    columns = stream.columns
-    return zlib.crc32(columns["is_first"][:rows].tobytes() + columns["reward"][:rows].tobytes()) if rows <= len(stream) else -1
-
-
 def _write(path: Path, columns: dict[Stream, Column]) -> None:
     image = io.BytesIO()
     try:
@@ -112,11 +110,12 @@ def _write(path: Path, columns: dict[Stream, Column]) -> None:
         with h5py.File(image, "w", libver=LIBVER) as file:
             file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
             for stream, column in columns.items():
-                group, used, checked = file.create_group(stream.name), column.used, min(len(stream), CHECKED_ROWS)
-                for name in ("h", "z", "updates"):
+                group, used = file.create_group(stream.name), column.used
+                told = {name: stream.columns[name] for name in TOLD_BY}
+                for name, data in {"h": column.h, "z": column.z, "updates": column.updates, **told}.items():
                     # Checksums come with chunks, and chunks with rows.
-                    group.create_dataset(name, data=getattr(column, name)[:used], fletcher32=bool(used) or None)
-                group.attrs["first_row"], group.attrs["rows"], group.attrs["check"] = stream.first_row, checked, _check(stream, checked)
+                    group.create_dataset(name, data=data[:used], fletcher32=bool(used) or None)
+                group.attrs["first_row"] = stream.first_row
     except OSError as error:
         raise unwritable(path, error) from error
     write_whole(path, lambda file: file.write(image.getbuffer()))
