@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -114,9 +115,10 @@ def _chosen(sources: Sequence[Path]) -> dict[str, tuple[Path, Header]]:
         name = f"{header.stream}-{header.seq:06d}.h5"
         there = chosen.setdefault(name, (path, header))
         if there[1].sealed_sha256 != header.sealed_sha256:
-            # Collectors of one task and seed call their streams alike in folders of their own. Who knows that one is no older copy of
-            # the other has it written anew: that names it by its content.
-            mend = f"leave out an older copy, or merge what `dreamctl data convert {source} -o NEW` writes, which has a name of its own"
+            # Collectors of one task and seed call their streams alike in folders of their own, and so do imports that differ in late
+            # observations only. Who knows that one is no older copy of the other has all of them written anew as one stream.
+            anew = shlex.join(["dreamctl", "data", "filter", *map(str, sources), "-o", "NEW", "--min-length", "1"])
+            mend = f"leave out an older copy, or write the whole episodes of all anew with `{anew}`"
             raise InputError(f"{path}: is another piece {header.seq} of stream {header.stream} than {there[0]}; {mend}")
     return chosen
 

@@ -56,9 +56,10 @@ class Recording:
 
     @property
     def collector(self) -> str:
-        """Eight hex digits that name the stream: the same episodes twice give the same name, others another one.
+        """Eight hex digits that name the stream: the same episodes twice give the same name.
 
-        It is made of the table of episodes, all actions and rewards, and the first rows of the observations.
+        It is made of the table of episodes, all actions and rewards, and the first rows of the observations, so that large ones are read
+        once only. Others have another name, but where they differ in later observations alone: these are refused as one replay.
         """
         digest = hashlib.sha256(b"".join(np.ascontiguousarray(self.table[name]).tobytes() for name in sorted(self.table)))
         whole, first = (_pieces(self, 0, episodes, None) for episodes in (len(self.lengths), 1))

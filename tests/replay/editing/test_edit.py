@@ -168,8 +168,25 @@ def test_the_same_shard_twice_is_taken_once(replay: Path, tmp_path: Path) -> Non
 
 def test_another_piece_of_the_same_name_is_refused(replay: Path, tmp_path: Path) -> None:
     write(tmp_path / "twin", stream_rows([6, 6]), shard_rows=4)
-    with pytest.raises(InputError, match=r"twin/.* is another piece 1 of stream \w+-e0 than .*/replay/.*convert .*/twin -o NEW"):
+    with pytest.raises(InputError, match=r"twin/.* is another piece 1 of stream \w+-e0 than .*/replay/.*filter .*/twin -o NEW"):
         gather([replay, tmp_path / "twin"], tmp_path / "both")
+
+
+def test_imports_that_differ_late_are_never_taken_for_one_another(tmp_path: Path) -> None:
+    rows = episode_rows(0, 40)
+    for name in ("one", "other"):
+        write(tmp_path / f"{name}-source", rows)
+        with OurReplay().read(tmp_path / f"{name}-source", None, lambda _: None) as found:
+            write_recording(tmp_path / name, found)
+        rows[30].observation["observation"][2] += 0.5
+    one, other = tmp_path / "one", tmp_path / "other"
+    assert [path.name for path in one.iterdir()] == [path.name for path in other.iterdir()]
+    with pytest.raises(InputError, match=r"is another piece 0 of stream .* or write the whole episodes of all anew with `dreamctl data"):
+        gather([one, other], tmp_path / "both")
+    replay = open_replay([one, other])
+    write_recording(tmp_path / "anew", selected(replay, replay.episodes()))
+    anew = open_replay([tmp_path / "anew"])
+    assert [anew.load(info).observation["observation"][30, 2] for info in anew.episodes()] == [30, 30.5]
 
 
 def test_rewards_of_another_type_and_dreams_are_refused_with_their_own_mends(tmp_path: Path) -> None:
