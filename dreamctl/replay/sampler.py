@@ -13,7 +13,7 @@ from dreamctl.core.experience import Array, Windows
 from dreamctl.core.limits import Count, Within
 from dreamctl.replay.reader import Replay
 from dreamctl.replay.streams.memory import aligned
-from dreamctl.replay.streams.stream import Stream
+from dreamctl.replay.streams.stream import Stream, row_dtype
 from dreamctl.replay.windows.index import AcrossEpisodes, Behind, Places, WindowIndex, WindowKind, extents
 from dreamctl.replay.windows.selectors import Selector, Uniform
 from dreamctl.replay.windows.starts import Start, Zero, shift_actions
@@ -105,6 +105,7 @@ class WindowSampler:
             raise InputError(f"{replay.name}: holds imagined rollouts; give a replay of real ones or set replay.allow_imagined=true")
         self._replay = replay
         self._config = config
+        self._row = row_dtype(replay.spec)
         self._bits = np.random.Philox(key=seed % 2**64)
         self._begin, self._noise = self._bits.state, np.random.Generator(self._bits)
         self._index: WindowIndex | None = None
@@ -220,14 +221,14 @@ class WindowSampler:
 
         Whether an episode begins in that row tells whether the last one inside ends here.
         """
-        length = self._config.window + 1
-        sources = [stream.rows for stream in self._replay.streams]
-        batch = np.zeros((len(places.row), length), sources[0].dtype)
-        raw = batch.view(np.uint8).reshape(len(batch), length, batch.itemsize)
-        bytes_of = [rows.view(np.uint8).reshape(len(rows), batch.itemsize) for rows in sources]
-        for i, (s, r) in enumerate(zip(places.stream.tolist(), places.row.tolist(), strict=True)):
-            piece = bytes_of[s][r : r + length]
-            raw[i, : len(piece)] = piece
+        streams, length, drawn = self._replay.streams, self._config.window + 1, places.stream.tolist()
+        batch, size = np.zeros((len(drawn), length), self._row), self._row.itemsize
+        # Bytes, because copying them costs least; and of a thousand streams only those that are drawn.
+        target = batch.reshape(-1).view(np.uint8).data
+        bytes_of = {s: streams[s].rows.view(np.uint8).data for s in set(drawn)}
+        for i, (s, r) in enumerate(zip(drawn, places.row.tolist(), strict=True)):
+            piece, at = bytes_of[s][r * size : (r + length) * size], i * length * size
+            target[at : at + len(piece)] = piece
         return batch
 
     def _read_big(self, places: Places, out: Windows) -> None:

@@ -10,6 +10,7 @@ import pytest
 from dreamctl.core.errors import InputError
 from dreamctl.replay.reader import Replay, open_replay
 from dreamctl.replay.sampler import ReplayConfig, WindowSampler
+from dreamctl.replay.streams.stream import Stream
 from dreamctl.replay.windows.index import AcrossEpisodes, WindowKind, WithinEpisode
 from dreamctl.replay.windows.starts import shift_actions
 from dreamctl.replay.writer import write_episodes
@@ -132,6 +133,14 @@ def test_batches_do_not_change_when_the_replay_grows() -> None:
     windows.reward[:] = 9
     assert (windows.observation["observation"] == before).all()
     assert replay.streams[0].columns["reward"].max() == 1
+
+
+def test_a_batch_looks_at_no_rows_of_streams_that_it_does_not_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler = WindowSampler(memory(20, lanes=40), ReplayConfig(batch_size=8, batch_length=8), seed=0)
+    sampler.check()
+    seen, number, rows = set(), {stream: n for n, stream in enumerate(sampler.streams)}, vars(Stream)["rows"].fget
+    monkeypatch.setattr(Stream, "rows", property(lambda stream: (seen.add(number[stream]), rows(stream))[1]))
+    assert set(sampler.sample(0).stream) == seen
 
 
 def test_too_little_data_names_the_file_the_window_and_the_mend(tmp_path: Path) -> None:
