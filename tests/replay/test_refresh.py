@@ -86,6 +86,18 @@ def test_rows_keep_their_places_and_values_when_their_shard_is_sealed(writer: Re
     assert [info.length for info in replay.episodes()] == [35, 28]
 
 
+def test_a_live_shard_takes_one_descriptor_however_often_it_is_looked_at(writer: ReplayWriter) -> None:
+    rows = picture_rows([300])
+    add(writer, rows, 20)
+    before = len(os.listdir("/proc/self/fd"))
+    replay = open_replay([writer.path])
+    for _ in range(3):
+        assert all_right(replay)
+        assert len(os.listdir("/proc/self/fd")) == before + 1
+        add(writer, rows, 1)
+        assert replay.refresh()
+
+
 def test_rows_of_live_shards_are_kept_in_the_cache_while_they_grow(writer: ReplayWriter, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = picture_rows([300])
     add(writer, rows, 20)

@@ -61,7 +61,7 @@ class Place:
         known = {piece.path: piece for piece in self.pieces}
         for _ in range(TRIES):
             files = [path for path in self._files() if path not in self._gone]
-            found = [self._read(path) for path in files if path not in known or self._differs(path, known[path])]
+            found = [self._read(path, known.get(path)) for path in files if path not in known or self._differs(path, known[path])]
             if all(found):  # otherwise some were removed meanwhile, and what is left may not go together
                 self._let_go(files)
                 return [opened for of_file in found for opened in of_file]
@@ -153,8 +153,8 @@ class Place:
         for joined in self.streams.values() if there else ():
             joined.drop(sum(1 for _ in takewhile(lambda piece: piece.path not in there, joined.pieces)))
 
-    def _read(self, path: Path) -> list[Opened]:
-        """A shard, or nothing where it was removed before it could be read."""
+    def _read(self, path: Path, known: Piece | None = None) -> list[Opened]:
+        """A shard, or nothing where it was removed before it could be read; one that was live when it was read before stays open."""
         for _ in range(TRIES):
             try:
                 shard = read_shard(path)
@@ -164,6 +164,8 @@ class Place:
                 return []
             if shard.state == "sealed":
                 return [Opened(shard)]
+            if known is not None and known.file is not None and known.inode == shard.inode:
+                return [Opened(shard, known.file)]
             with suppress(InputError):  # it was sealed between the two
                 return [Opened(shard, OpenFile(path, shard.inode))]
         raise InputError(f"{path}: is replaced again and again; wait until its collector has ended")
