@@ -16,6 +16,7 @@ from dreamctl.replay.streams.episodes import EpisodeInfo
 from dreamctl.replay.streams.holdout import hold_out
 from dreamctl.replay.streams.join import Opened
 from dreamctl.replay.streams.loading import load_episode, read_further
+from dreamctl.replay.streams.pinned import share_out
 from dreamctl.replay.streams.place import FileRecord, Place
 from dreamctl.replay.streams.sources import Sources
 from dreamctl.replay.streams.stream import Stream
@@ -255,7 +256,9 @@ def open_replay(paths: Sequence[Path], pinned: Sequence[FileRecord] | None = Non
     """
     assert paths, "no path given"
     places = [Place(path) for path in paths]
-    found = [place.changed() if pinned is None else place.pinned(pinned) for place in places]
+    shares = [] if pinned is None else share_out(places, pinned)
+    places = [place for place, _ in shares] or places
+    found = [place.pinned(share) for place, share in shares] or [place.changed() for place in places]
     every = [opened for opened_here in found for opened in opened_here]
     _check_once([opened.shard.path for opened in every])
     if not any(opened.shard.rows for opened in every):
@@ -264,11 +267,8 @@ def open_replay(paths: Sequence[Path], pinned: Sequence[FileRecord] | None = Non
     _check_together(every, spec, str(every[0].shard.path))
     sources = Sources(spec)
     streams = [stream for place, opened in zip(places, found, strict=True) for stream in place.take(opened, spec, sources)]
-    if pinned is not None:
-        known = [record for place in places for record in place.check_pinned()]
-        for record in pinned:
-            if record.rows and record not in known:
-                raise InputError(f"{record.path}: is gone, and was read before; bring it back, or start anew")
+    for place in places:
+        place.check_pinned()
     return Replay(spec, streams, places, sources)
 
 

@@ -50,6 +50,17 @@ class Place:
         """Its shards, stream by stream, oldest first."""
         return [piece for _, joined in sorted(self.streams.items()) for piece in joined.pieces]
 
+    @property
+    def paths(self) -> list[Path]:
+        """The shards that are there now; where there were some before there may be none now.
+
+        Raises:
+            InputError: they cannot be looked for.
+        """
+        if not self.streams or not os.path.isdir(self.path):
+            return shard_files(self.path)
+        return shards_there(self.path)
+
     def changed(self) -> list[Opened]:
         """Shards that are new, have grown, or have been sealed since they were taken; read and validated.
 
@@ -60,7 +71,7 @@ class Place:
         """
         known = {piece.path: piece for piece in self.pieces}
         for _ in range(TRIES):
-            files = [path for path in self._files() if path not in self._gone]
+            files = [path for path in self.paths if path not in self._gone]
             found = [self._read(path, known.get(path)) for path in files if path not in known or self._differs(path, known[path])]
             if all(found):  # otherwise some were removed meanwhile, and what is left may not go together
                 self._let_go(files)
@@ -68,34 +79,30 @@ class Place:
         raise InputError(f"{self.path}: loses shards again and again while they are read; wait until whoever removes them has ended")
 
     def pinned(self, records: Sequence[FileRecord]) -> list[Opened]:
-        """The shards that are recorded, as many rows of each as there were then.
+        """The shards of this place that are recorded, by their names, as many rows of each as there were then.
 
         Raises:
             InputError: one cannot be read or holds fewer rows.
         """
-        files = self._files()
-        names = {path.name for path in files}
-        mine = [record for record in records if record.path in files] or [record for record in records if record.path.name in names]
-        self._pinned = {record.path.name: record for record in mine}
-        found = [opened for path in files if path.name in self._pinned for opened in self._read(path)]
+        self._pinned = {record.path.name: record for record in records}
+        found = [opened for path in self.paths if path.name in self._pinned for opened in self._read(path)]
         for shard, _ in found:
             wanted = self._pinned[shard.path.name].rows
             if shard.rows < wanted:
                 raise InputError(f"{shard.path}: holds {shard.rows} rows, {wanted} were read from it before; start anew")
         return [Opened(cut(shard, self._pinned[shard.path.name].rows), file) for shard, file in found]
 
-    def check_pinned(self) -> list[FileRecord]:
-        """See that the rows that were recorded are the rows that are here; returns the records of this place.
+    def check_pinned(self) -> None:
+        """See that the rows that were recorded, if any, are the rows that are here.
 
         Raises:
             InputError: they are others.
         """
-        for joined in self.streams.values():
+        for joined in self.streams.values() if self._pinned else ():
             for piece in joined.pieces:
                 record = self._pinned[piece.path.name]
                 if record.sha256 not in (piece.header.sealed_sha256, joined.content(piece)):
                     raise InputError(f"{piece.path}: has changed since it was read before; bring back what it was, or start anew")
-        return list(self._pinned.values())
 
     def take(self, shards: Sequence[Opened], spec: TaskSpec, sources: Sources) -> list[Stream]:
         """Their rows, in the streams; returns the streams that are new, by name.
@@ -127,16 +134,6 @@ class Place:
         if pinned is not None and pinned.rows == piece.rows:
             return FileRecord(piece.path, piece.rows, pinned.sha256)
         return FileRecord(piece.path, piece.rows, piece.header.sealed_sha256 or joined.content(piece))
-
-    def _files(self) -> list[Path]:
-        """The shards that are there now; where there were some before there may be none now.
-
-        Raises:
-            InputError: they cannot be looked for.
-        """
-        if not self.streams or not os.path.isdir(self.path):
-            return shard_files(self.path)
-        return shards_there(self.path)
 
     def _differs(self, path: Path, piece: Piece) -> bool:
         """Whether a shard is another file, or holds more rows, than when it was read, or was removed; a single file may be."""
