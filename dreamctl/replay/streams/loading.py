@@ -17,7 +17,9 @@ def load_episode(stream: Stream, info: EpisodeInfo, first: int, last: int) -> Ep
     Raises:
         InputError: a big column cannot be read.
     """
-    columns = {name: np.array(stream.column(name, info.start + first, last - first)) for name in (*stream.columns, *stream.big)}
+    at, rows = info.start + first, last - first
+    columns = {name: stream.column(name, at, rows).copy() for name in stream.columns}
+    columns |= {name: stream.column(name, at, rows) for name in stream.big}  # copies as they are
     return Episode(
         observation={name.removeprefix("observation/"): c for name, c in columns.items() if name.startswith("observation/")},
         action=columns["action"],
