@@ -1,5 +1,6 @@
 """A replay is read while others write to it: rows keep their places and values, and can be opened again as they were."""
 
+import errno
 import gc
 import os
 import shutil
@@ -280,6 +281,22 @@ def test_a_folder_or_file_that_loses_everything_leaves_what_is_in_memory(tmp_pat
     file.unlink()
     assert not replay.refresh()
     assert replay.rows == 17
+
+
+@pytest.mark.parametrize("call", ["stat", "scandir", "open"])
+def test_what_may_not_be_read_any_more_costs_one_line(writer: ReplayWriter, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    add(writer, picture_rows([60]), 50)
+    replay, allowed = open_replay([writer.path]), getattr(os, call)
+
+    def refuse(path: object, *given: object, **options: object) -> object:
+        if str(path).startswith(str(writer.path)):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return allowed(path, *given, **options)
+
+    add(writer, picture_rows([60]), 10)
+    with monkeypatch.context() as patch, pytest.raises(InputError, match=r"^[^\n]+: cannot (be )?read \(Permission denied\); [^\n]+$"):
+        patch.setattr(os, call, refuse)
+        replay.refresh()
 
 
 def test_a_shard_that_lost_rows_is_refused(writer: ReplayWriter) -> None:
