@@ -294,9 +294,10 @@ def test_what_may_not_be_read_any_more_costs_one_line(writer: ReplayWriter, monk
         return allowed(path, *given, **options)
 
     add(writer, picture_rows([60]), 10)
-    with monkeypatch.context() as patch, pytest.raises(InputError, match=r"^[^\n]+: cannot (be )?read \(Permission denied\); [^\n]+$"):
+    with monkeypatch.context() as patch:
         patch.setattr(os, call, refuse)
-        replay.refresh()
+        with pytest.raises(InputError, match=r"^[^\n]+: cannot (be )?read \(Permission denied\); [^\n]+$"):
+            replay.refresh()
 
 
 def test_a_shard_that_lost_rows_is_refused(writer: ReplayWriter) -> None:
