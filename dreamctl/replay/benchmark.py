@@ -66,10 +66,8 @@ def measure(folder: Path, rows: Sequence[Row], rounds: int) -> list[Figure]:
         _written(folder / name, spec, rows).close()
     live = _written(folder / "live", spec, rows, shard_mb=_megabytes(rows))
     drawn = _draw(folder, rows, rounds)
-    begin = time.process_time()
     live.close()
-    sealing = len(rows) / (time.process_time() - begin)
-    return [*drawn, *_append(folder, rows, rounds), Figure("seal", sealing, "rows/s"), _size(folder / "sealed")]
+    return [*drawn, *_append(folder, rows, rounds), _seal(folder / "seals", spec, rows, rounds), _size(folder / "sealed")]
 
 
 def in_turns(works: Mapping[str, tuple[Work, int]], rounds: int) -> dict[str, list[float]]:
@@ -135,6 +133,17 @@ def _append(folder: Path, rows: Sequence[Row], rounds: int) -> list[Figure]:
         rates = in_turns(works, rounds)
         figures += [_figure(name, rates, "rows/s", plain, ">= 20" if kind == "image" else ">= 50"), _figure(plain, rates, "rows/s")]
     return figures
+
+
+def _seal(folder: Path, spec: TaskSpec, rows: Sequence[Row], rounds: int) -> Figure:
+    """Rows a second that go from a live shard into a sealed one."""
+    rates = []
+    for number in range(rounds + 1):
+        writer = _written(folder / str(number), spec, rows, shard_mb=_megabytes(rows))
+        begin = time.process_time()
+        writer.close()
+        rates.append(len(rows) / max(time.process_time() - begin, 1e-9))
+    return Figure("seal", median(rates[1:]), "rows/s")
 
 
 def _size(sealed: Path) -> Figure:

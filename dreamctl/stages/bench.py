@@ -88,7 +88,16 @@ def _left_at_once(stop: Stop) -> Iterator[None]:
 def machine() -> dict[str, object]:
     """What the figures depend on."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"platform": platform.platform(), "processor": platform.machine(), "cores": cores, "versions": versions()}
+    return {"platform": platform.platform(), "processor": _processor(), "cores": cores, "versions": versions()}
+
+
+def _processor() -> str:
+    """What the system calls it, as far as it tells."""
+    try:
+        names = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    except OSError:
+        names = []
+    return next((name for name in names if name), platform.processor() or platform.machine())
 
 
 def rendered(steps: int, session: Session) -> list[Row]:

@@ -9,13 +9,16 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from gymnasium.spaces import Box
 
 from dreamctl.core.errors import Interrupted, StoppedEarly
 from dreamctl.core.session import Session
 from dreamctl.replay import benchmark
 from dreamctl.replay.benchmark import in_turns, measure
 from dreamctl.stages import bench
-from dreamctl.stages.bench import BenchResult, bench_replay, rendered
+from dreamctl.stages.bench import BenchResult, bench_replay, machine, rendered
+
+SPACE = Box(0, 255, (64, 64, 3), np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +83,24 @@ def test_a_signal_ends_it_at_once(number: int, error: type[Exception], tmp_path:
     with pytest.raises(error, match="stopped at its start"):
         bench_replay(3, 1, session)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_machine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = machine()
+    assert {"python", "numpy", "h5py", "isal", "deflate"} <= set(told["versions"])  # type: ignore[call-overload]
+    assert told["cores"] == len(os.sched_getaffinity(0))
+    monkeypatch.setattr(bench, "versions", dict)
+    monkeypatch.setattr(Path, "read_text", lambda _: "processor\t: 0\nmodel name\t: Abacus 9000\nmodel name\t: Abacus 9000\n")
+    assert machine()["processor"] == "Abacus 9000"
+    monkeypatch.setattr(Path, "read_text", lambda _: "Features: none\n")
+    assert machine()["processor"]
+
+
+def test_every_seal_is_timed_but_the_first(tmp_path: Path, rows: list, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([0.0, 9.0, 10.0, 11.0, 20.0, 22.0, 30.0, 34.0])
+    monkeypatch.setattr(benchmark.time, "process_time", lambda: next(ticks))
+    seal = benchmark._seal(tmp_path, benchmark._spec(SPACE, "image"), rows[:80], 3)
+    assert (seal.value, seal.unit) == (80 / 2, "rows/s")
 
 
 def test_works_take_turns_and_the_first_turn_only_warms_up() -> None:
