@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -191,7 +192,7 @@ class Replay:
         first, last = rows or (0, info.length)
         episode = load_episode(self._streams[info.stream], info, first, last)
         wanted = [f"extra/{name}" for name in extra]
-        shared = {column.name for column in self.extras}
+        shared = {column.name for column in self.extras} if extra or truth else set()
         for column in wanted:
             if column not in shared or not info.spans:
                 name = column.removeprefix("extra/")
@@ -280,8 +281,13 @@ def _check_together(found: Sequence[Opened], spec: TaskSpec, where: str) -> None
 
 
 def _check_once(paths: Sequence[Path]) -> None:
-    seen: set[Path] = set()
+    """No file is there twice, whatever the paths, links and names are that it is reached by."""
+    seen: dict[tuple[int, int], Path] = {}
     for path in paths:
-        if path.resolve() in seen:
-            raise InputError(f"{path}: is given twice; name it once")
-        seen.add(path.resolve())
+        with suppress(FileNotFoundError):  # it was removed since
+            status = path.stat()
+            file = (status.st_dev, status.st_ino)
+            if file in seen:
+                also = f", also as {seen[file]}" if seen[file] != path else ""
+                raise InputError(f"{path}: is given twice{also}; name it once")
+            seen[file] = path

@@ -1,6 +1,7 @@
 """What is no replay, or contradicts itself, is refused in one line; several replays are read together."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,6 +93,25 @@ def test_several_replays_are_read_together_in_the_order_given(tmp_path: Path) ->
     assert [record.rows for record in replay.files] == [6, 8]
     assert replay.name == f"{two}, {one}"
     assert "is given twice" in refusal(one, one)
+
+
+def test_one_shard_under_several_names_is_read_once(tmp_path: Path) -> None:
+    one, copy = write(tmp_path / "one", stream_rows([4, 4])), tmp_path / "copy"
+    shutil.copytree(one, copy)
+    (linked := tmp_path / "linked").symlink_to(one)
+    (named := tmp_path / "named").mkdir()
+    (path,) = one.glob("*.h5")
+    (named / path.name).hardlink_to(path)
+    assert open_replay([one, copy]).rows == 16
+    for other in (linked / path.name, named / path.name):
+        assert refusal(one, other.parent) == f"{other}: is given twice, also as {path}; name it once"
+    assert refusal(one, path) == f"{path}: is given twice; name it once"
+
+
+def test_an_episode_is_loaded_without_a_look_at_what_else_each_file_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replay = open_replay([write(tmp_path / "replay", stream_rows([4, 4]))])
+    monkeypatch.setattr(Replay, "extras", property(lambda _: pytest.fail("there may be very many files")))
+    assert len(replay.load(replay.episodes()[1])) == 4
 
 
 def test_replays_of_several_tasks_are_refused_by_their_difference(tmp_path: Path) -> None:
