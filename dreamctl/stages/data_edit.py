@@ -1,5 +1,6 @@
 """`data merge`, `split`, `filter`, `prune`: replays made of replays."""
 
+import math
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -164,18 +165,39 @@ def filter_episodes(sources: Sequence[Path], conditions: Conditions, out: Path, 
     Raises:
         UsageError, InputError, OutputError, StoppedEarly, Interrupted: as DESIGN section 5 says.
     """
-    if conditions.empty:
-        raise UsageError("filter: no condition was given; give one such as --min-return or --complete")
+    _check(conditions)
     check_replay(out, session)
     replay = open_replay(sources)
     infos = whole_episodes(replay)
     passing = [info for info in infos if conditions.hold(info)]
     if not passing:
-        best = f"; the highest return is {max(info.episode_return for info in infos):g}" if infos else ""
-        raise InputError(f"{replay.name}: none of {len(infos)} episodes passes{best}; ask for less")
+        raise InputError(f"{replay.name}: none of {len(infos)} episodes passes{_ranges(infos)}; ask for less")
     with replaced(out) as new:
         _write(new, replay, passing, "filter", session)
     return Written(out, len(passing), _steps(passing), len(infos))
+
+
+def _check(conditions: Conditions) -> None:
+    """Refuse conditions that no episode could satisfy, or every one.
+
+    Raises:
+        UsageError: they are such.
+    """
+    if conditions.empty:
+        raise UsageError("filter: no condition was given; give one such as --min-return or --complete")
+    for name in ("return", "length"):
+        low, high = getattr(conditions, f"min_{name}"), getattr(conditions, f"max_{name}")
+        if not (-math.inf if low is None else low) <= (math.inf if high is None else high):
+            bounds = " and ".join(f"--{side}-{name} {value:g}" for side, value in (("min", low), ("max", high)) if value is not None)
+            raise UsageError(f"filter: no {name} satisfies {bounds}; give other bounds")
+
+
+def _ranges(infos: Sequence[EpisodeInfo]) -> str:
+    """What there is to choose from, as part of a message."""
+    if not infos:
+        return ""
+    returns, lengths = [info.episode_return for info in infos], [info.length - 1 for info in infos]
+    return f"; returns are {min(returns):g} to {max(returns):g}, lengths {min(lengths)} to {max(lengths)}"
 
 
 def prune(folder: Path, keep_steps: int, dry_run: bool) -> Pruned:

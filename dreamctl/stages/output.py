@@ -1,11 +1,13 @@
 """An output that exists already: refused, gone on with, or replaced when the new one is complete."""
 
+import errno
 import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from dreamctl.core.errors import OutputError, UsageError
+from dreamctl.core.files import unwritable
 from dreamctl.core.locks import with_a_name
 from dreamctl.core.session import Session
 
@@ -19,6 +21,11 @@ def check_output(out: Path, session: Session, *, append: bool = False, resume: b
     """
     if not with_a_name(out).name:
         raise UsageError(f"{out}: is the root folder, beside which nothing can be written; choose another --out")
+    try:
+        os.lstat(out)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise unwritable(out, error) from error
     if session.existing == "append" and not append:
         raise UsageError(f"{out}: --append adds to a replay folder; a single file is written whole, give a folder or --overwrite")
     if os.path.exists(out) and session.existing == "refuse" and not (out.is_dir() and not any(out.iterdir())):

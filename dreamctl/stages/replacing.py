@@ -58,7 +58,7 @@ def check_folder(out: Path, session: Session, ours: tuple[str, ...]) -> None:
     """
     if os.path.ismount(out):
         raise OutputError(f"{out}: is where a file system is mounted, which nothing can take the place of; choose a folder in it as --out")
-    if _old(_workshop(out), out).exists() and not out.exists():
+    if os.path.exists(_old(_workshop(out), out)) and not os.path.exists(out):
         with sole_writer(out):
             _restore(_workshop(out), out)
     check_directory(out, session, resume=False)

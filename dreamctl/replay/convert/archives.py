@@ -1,5 +1,6 @@
 """Arrays in .npz files, of which only those that are asked for are read, and none that would run code."""
 
+import os
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -117,10 +118,14 @@ def npz_files(path: Path) -> list[Path]:
     """The .npz files that a path names: itself, or those of the folder by name.
 
     Raises:
-        InputError: there are none.
+        InputError: there are none, or they cannot be looked for.
     """
-    files = sorted(path.glob("*.npz")) if path.is_dir() else [path]
-    if not files or not all(file.is_file() for file in files):
+    try:
+        os.stat(path)
+        files = sorted(path / name for name in os.listdir(path) if name.endswith(".npz")) if path.is_dir() else [path]
+    except OSError as error:
+        raise InputError(f"{path}: cannot read ({error.strerror}); name a folder of .npz files") from error
+    if not files or not all(os.path.isfile(file) for file in files):
         raise InputError(f"{path}: holds no .npz files; name the folder that they lie in")
     return files
 

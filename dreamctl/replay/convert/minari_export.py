@@ -98,7 +98,8 @@ class ToMinari:
         place = out.absolute()
         name = self.dataset_id or (place.relative_to(root).as_posix() if place.is_relative_to(root) else place.name)
         if not DATASET_ID.fullmatch(name):
-            raise UsageError(f"{out}: Minari calls datasets NAME-vN, not {name!r}; end -o with such a name, e.g. {place.name}-v0")
+            mend = "give such a --dataset-id" if self.dataset_id else f"end -o with such a name, e.g. {place.name}-v0"
+            raise UsageError(f"{out}: Minari calls datasets NAME-vN, not {name!r}; {mend}")
         return name
 
 
