@@ -262,6 +262,21 @@ def test_a_shard_that_is_removed_while_it_is_read_is_looked_for_anew(writer: Rep
     assert open_replay([writer.path]).rows == 20
 
 
+@pytest.mark.parametrize("left", [1, 2])
+def test_a_shard_that_comes_back_is_refused(writer: ReplayWriter, tmp_path: Path, left: int) -> None:
+    write(writer.path, picture_rows([20]), spec=SPEC, seed=1, append=True)
+    add(writer, picture_rows([300]), 80)
+    for rotated in writer.rotated:
+        writer.wait_sealed(rotated.path)
+    replay = open_replay([writer.path])
+    away = [rotated.path.rename(tmp_path / rotated.path.name) for rotated in writer.rotated[:left]]
+    replay.refresh()
+    assert replay.rows == 20 + 40 * (2 - left)
+    away[0].rename(writer.rotated[0].path)
+    with pytest.raises(InputError, match=r"-000000\.h5: had left its stream and is there again; start again"):
+        replay.refresh()
+
+
 def test_a_gap_in_the_middle_is_refused(writer: ReplayWriter) -> None:
     rows = picture_rows([300])
     add(writer, rows, 60)

@@ -79,12 +79,15 @@ class Joined:
             shards: of this stream, in any order.
 
         Raises:
-            InputError: a shard is missing, is there twice, or does not go on where the one before it ended; or rows are gone.
+            InputError: a shard is missing, is there twice, or does not go on where the one before it ended; or rows are gone, or back.
         """
         ordered = sorted(shards, key=lambda opened: opened.shard.header.seq)
+        oldest = ordered[0].shard
+        if oldest.header.first_row < self.stream.first_row:
+            raise InputError(f"{oldest.path}: had left its stream and is there again; start again")
         newest = max([opened.shard.header.seq for opened in ordered] + [piece.header.seq for piece in self.pieces[-1:]])
         if not self.pieces:
-            self.stream.first_row = ordered[0].shard.header.first_row
+            self.stream.first_row = oldest.header.first_row
             self.stream.reserve(sum(opened.shard.rows for opened in ordered))
         known = len(self.pieces)
         changed = [self._take(_without_lone_reset(shard) if shard.header.seq == newest else shard, file) for shard, file in ordered]
