@@ -108,6 +108,20 @@ def test_an_agent_that_is_resumed_goes_on_from_the_rows_that_it_had(folder: Path
     assert differing(whole, out) == []
 
 
+def test_a_resumed_run_finds_replays_that_have_moved_although_their_files_have_the_same_names(tmp_path: Path) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for number, folder in enumerate(folders, start=1):
+        collect(tiny(collect={"steps": 100 * number}), folder, None, Session())
+    assert {path.name for path in folders[0].iterdir()} == {path.name for path in folders[1].iterdir()}
+    whole, out = tmp_path / "whole.ckpt", tmp_path / "wm.ckpt"
+    train_wm(tiny(), folders, whole, None, Session(seed=3))
+    with pytest.raises(StoppedEarly):
+        train_wm(tiny(), folders, out, None, stopping(3, seed=3))
+    moved = [folder.rename(tmp_path / f"moved-{folder.name}") for folder in folders]
+    train_wm(tiny(), moved[::-1], out, None, RESUME)
+    assert differing(whole, out) == []
+
+
 def test_rows_that_are_gone_are_a_replay_that_has_changed(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "wm.ckpt"
     add(folder)
