@@ -6,7 +6,6 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from h5py._objects import phil
 
 from dreamctl.core.experience import Array
 from dreamctl.replay.format import SEALED, Field
@@ -52,8 +51,7 @@ def _write_column(target: ReservedFile, field: Field, rows: int, pieces: Pieces,
         hashed(chunk.data.cast("B"))
         encoded = encode(chunk, chunk_rows, dataset)
         target.reserve(len(encoded) + CHUNK_OVERHEAD)
-        with phil:  # which not every h5py takes by itself here, though other threads may be in HDF5
-            dataset.id.write_direct_chunk((done, *(0 for _ in field.shape)), encoded)
+        dataset.id.write_direct_chunk((done, *(0 for _ in field.shape)), encoded)
         done += len(chunk)
     assert done == rows, f"{field.path}: {done} rows given, {rows} promised"
 
