@@ -15,10 +15,22 @@ from dreamctl.core.errors import DreamctlError, EnvironmentFailure, TrainingDive
 from dreamctl.core.experience import Array, Episode, Row, TaskSpec
 from dreamctl.core.parts import ChoiceCodec, leaf_codec
 from dreamctl.core.spaces import flat_values
-from dreamctl.envs.lanes import Environments, Vectorize, gym_spec, make_envs, task_spec
+from dreamctl.envs.lanes import Environments, Vectorize, close_envs, gym_spec, make_envs, task_spec
 from dreamctl.envs.suite import Frame, one_line
 
-__all__ = ["Driver", "Environments", "Frames", "Policy", "Vectorize", "gym_spec", "iter_episodes", "make_envs", "run_episodes", "task_spec"]
+__all__ = [
+    "Driver",
+    "Environments",
+    "Frames",
+    "Policy",
+    "Vectorize",
+    "close_envs",
+    "gym_spec",
+    "iter_episodes",
+    "make_envs",
+    "run_episodes",
+    "task_spec",
+]
 
 
 class Policy(Protocol):
@@ -118,7 +130,11 @@ class Driver:
                 value, reward, terminated, truncated, _ = self.envs.step(self._received.clip(self._action))
         except DreamctlError:
             raise
-        except Exception as error:  # a worker that died, or an answer that does not fit the space
+        except (EOFError, ConnectionError) as error:
+            raise EnvironmentFailure(
+                f"{self.spec.name}: the process of a lane ended; see whether memory ran out, or use fewer lanes"
+            ) from error
+        except Exception as error:  # such as an answer that does not fit the space
             place = f"{self.spec.name}: after {self.env_steps} steps"
             raise EnvironmentFailure(f"{place}: {one_line(error)}; `dreamctl envs check {self.spec.name}` looks closer") from error
         return value, np.array(reward, np.float64), np.asarray(terminated, np.bool_), np.asarray(truncated, np.bool_)

@@ -26,6 +26,7 @@ Vectorize = Literal["auto", "sync", "async"]
 
 SLOW_STEP_S = 1e-3  # a pipe round trip costs 0.1 ms a step: worker processes pay from here on
 TRIAL_STEPS = 50
+GRACE_S = 20  # that a worker goes on after SIGTERM: for the parent to come to a place where it can stop
 # What an environment may raise: it is foreign code, and some leave by `sys.exit`.
 FOREIGN = (Exception, SystemExit)
 
@@ -56,6 +57,18 @@ def make_envs(suite: Suite, task: str, num_envs: int, *, render_mode: str | None
         raise
     except Exception as error:  # foreign code, in this process or in a worker
         raise EnvironmentFailure(f"{suite_name(suite)}:{task}: cannot make {num_envs} lanes: {one_line(error)}") from error
+
+
+def close_envs(envs: Environments) -> None:
+    """Close the lanes; where a worker has died nothing can be said to the others, and they are ended."""
+    try:
+        envs.close()
+    except (EOFError, ConnectionError):
+        if not isinstance(envs, AsyncVectorEnv):
+            raise
+        for process in envs.processes:
+            process.kill()
+        envs.closed = True
 
 
 def task_spec(suite: Suite, task: str, env: Env[object, object] | Environments) -> TaskSpec:
@@ -115,8 +128,9 @@ class _Lane(gymnasium.Wrapper[object, object, object, object]):
 def _lane(suite: Suite, task: str, render_mode: str | None, lane: int, driver_process: int) -> Env[object, object]:
     """One environment, in this process or in a worker."""
     if os.getpid() != driver_process:
-        # Ctrl-C reaches every process of a terminal; the parent decides when to stop, and stdout is its result.
+        # Signals reach every process of a terminal or a batch job; the parent decides when to stop, and stdout is its result.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_S))
         os.dup2(2, 1)
     with redirect_stdout(sys.stderr):
         env = make_env(suite, task, render_mode=render_mode)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dreamctl.core.errors import UsageError
 from dreamctl.core.experience import Row, TaskSpec
 from dreamctl.envs.discovery import build_suite, load_suite
-from dreamctl.envs.driver import Environments, make_envs, task_spec
+from dreamctl.envs.driver import Environments, close_envs, make_envs, task_spec
 from dreamctl.envs.suite import Suite
 from dreamctl.stages.experiment import EnvConfig
 
@@ -26,7 +26,7 @@ def environments(config: EnvConfig, frames: bool, lanes: int = 0) -> Iterator[tu
     try:
         yield suite, envs, task_spec(suite, config.task, envs)
     finally:
-        envs.close()
+        close_envs(envs)
 
 
 def take(rows: Sequence[Row], budget: int) -> list[Row]:

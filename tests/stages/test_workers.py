@@ -1,0 +1,50 @@
+"""Lanes in processes of their own: what a signal to the whole group, or the death of one of them, costs."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dreamctl.replay.reader import open_replay
+
+COLLECT = [sys.executable, "-m", "dreamctl", "collect", "CartPole-v1", "--num-envs", "2", "--set", "env.vectorize=async", "-q"]
+
+
+def stopped(out: Path, stop: Callable[[int], object]) -> tuple[int, str]:
+    """Exit code and stderr of a collector that meets with something once it has written rows."""
+    with subprocess.Popen(
+        [*COLLECT, "--steps", "1000000", "-o", str(out)], stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as child:
+        deadline = time.monotonic() + 60
+        while len(list(out.glob("*.h5"))) < 2 or out.stat().st_mtime > time.time() - 0.5:
+            assert time.monotonic() < deadline
+            assert child.poll() is None
+            time.sleep(0.1)
+        stop(child.pid)
+        return child.wait(60), child.stderr.read() if child.stderr else ""
+
+
+def a_worker_of(process: int) -> int:
+    """One of the processes that a process has spawned for its lanes."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return next(int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes())
+
+
+def test_a_signal_to_the_whole_group_stops_as_one_to_the_command_does(tmp_path: Path) -> None:
+    # As `timeout`, batch systems and service managers send it.
+    code, said = stopped(tmp_path / "r", lambda process: os.killpg(process, signal.SIGTERM))
+    assert (code, "Traceback" in said) == (75, False), said
+    assert open_replay([tmp_path / "r"]).live == ()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc to find a worker")
+def test_a_worker_that_dies_costs_one_line(tmp_path: Path) -> None:
+    code, said = stopped(tmp_path / "r", lambda process: os.kill(a_worker_of(process), signal.SIGKILL))
+    assert (code, said.count("\n")) == (4, 1), said
+    assert "the process of a lane ended" in said
+    assert open_replay([tmp_path / "r"]).live == ()
