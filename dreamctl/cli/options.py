@@ -53,7 +53,7 @@ StoreFrames = Annotated[bool, option(OUTPUT, "Store the environment's own pictur
 Overwrite = Annotated[bool, option(OUTPUT, "Replace an output that exists, once the new one is complete.", "--overwrite")]
 Anew = Annotated[
     bool,
-    option(OUTPUT, "Replace a replay that exists; a folder is emptied first, a file only when the new one is complete.", "--overwrite"),
+    option(OUTPUT, "Replace a replay that exists; shards of a folder go first, a file only when the new one is complete.", "--overwrite"),
 ]
 Follow = Annotated[bool, option(RUNNING, "Take in what is added to the replays meanwhile.", "--follow")]
 Resume = Annotated[bool, option(OUTPUT, "Finish an interrupted run of this command.", "--resume")]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dreamctl.core.errors import InputError, UsageError
+from dreamctl.core.errors import InputError, OutputError, UsageError
 from dreamctl.core.session import Session
 from dreamctl.replay.editing.salvage import Salvaged, salvage
 from dreamctl.replay.figures.verify import Verification, verify
@@ -84,7 +84,10 @@ def _check(paths: Sequence[Path], target: Path, session: Session) -> None:
     # Not Path.resolve, which knows no answer to a link that leads to itself.
     if any(Path(os.path.realpath(target)).is_relative_to(os.path.realpath(path)) for path in paths):
         raise UsageError(f"{target}: lies in what is repaired; choose another --salvage")
-    check_file(target, session, resume=False)
+    try:
+        check_file(target, session, resume=False)
+    except (UsageError, OutputError) as error:
+        raise type(error)(str(error).replace("another --out", "another --salvage")) from error
 
 
 def _place(path: Path) -> Path:

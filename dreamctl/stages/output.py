@@ -31,7 +31,9 @@ def check_output(out: Path, session: Session, *, append: bool = False, resume: b
     if os.path.exists(out) and session.existing == "refuse" and not (out.is_dir() and not any(out.iterdir())):
         ways = [*(["--resume"] if resume else []), "--overwrite", *(["--append"] if append else [])]
         raise UsageError(f"{out}: exists; use {', '.join(ways)} or another --out")
-    above = next(folder for folder in out.absolute().parents if os.path.exists(folder))
+    # Whoever appends writes nothing beside the folder.
+    inside = session.existing == "append" and out.is_dir()
+    above = out if inside else next(folder for folder in out.absolute().parents if os.path.exists(folder))
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
         raise OutputError(f"{out}: {above} {'cannot be written to' if above.is_dir() else 'is no folder'}; choose another --out")
 

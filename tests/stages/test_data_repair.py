@@ -170,3 +170,9 @@ def test_a_live_shard_is_looked_at_like_any_other(tmp_path: Path) -> None:
         (reward,) = [stored for stored in schema([tmp_path / "r"]).datasets if stored.path == "/steps/reward"]
         assert (reward.layout, reward.rows, reward.filters) == ("contiguous", 12, ())
         assert reward.capacity > 12
+
+
+def test_what_stands_in_the_way_of_a_salvage_is_told_with_its_own_option(tmp_path: Path) -> None:
+    there = write(tmp_path / "there.h5", stream_rows([3]))
+    with pytest.raises(UsageError, match=r"there\.h5: exists; use --overwrite or another --salvage$"):
+        repair([write(tmp_path / "replay", stream_rows([3]))], there, Session())

@@ -33,6 +33,14 @@ def test_a_folder_that_cannot_be_written_is_told_before_the_work(tmp_path: Path,
         check_output(tmp_path / "deep" / "out", Session())
 
 
+def test_appending_asks_nothing_of_the_folder_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = write(tmp_path / "replay", stream_rows([3]))
+    monkeypatch.setattr("os.access", lambda path, _: Path(path) == out)
+    check_output(out, Session(existing="append"), append=True)
+    with pytest.raises(OutputError, match="cannot be written to"):
+        check_output(out, OVERWRITE)
+
+
 @pytest.mark.parametrize("session", [Session(), OVERWRITE], ids=["plain", "overwrite"])
 def test_a_folder_is_refused_where_a_file_is_written(agent: Path, replay: Path, tmp_path: Path, session: Session) -> None:
     folder = tmp_path / "folder.gif"
