@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import gymnasium
 import numpy as np
 from gymnasium import Env
+from gymnasium.envs.registration import parse_env_id
 from numpy.typing import NDArray
 
 from dreamctl.core.errors import EnvironmentFailure, UsageError, nearest
@@ -38,6 +39,10 @@ class Gym:
             # pygame draws without a screen; its default driver first complains on stderr that there is none.
             os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
         arguments: dict[str, object] = {"max_episode_steps": self.max_episode_steps, "render_mode": render_mode, **self.kwargs}
+        try:
+            parse_env_id(task.rpartition(":")[2])
+        except gymnasium.error.Error as error:
+            raise UsageError(f"gym:{task}: no such Gymnasium id{self._nearest(task)}") from error
         try:
             return gymnasium.make(task, disable_env_checker=True, **arguments)  # type: ignore[arg-type]
         except gymnasium.error.UnregisteredEnv as error:

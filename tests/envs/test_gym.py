@@ -53,6 +53,7 @@ def test_other_tasks_are_not_drawn() -> None:
 @pytest.mark.parametrize(
     ("task", "said"),
     [
+        ("CartPole-v1 ", "gym:CartPole-v1 : no such Gymnasium id; nearest: .*CartPole-v1"),
         ("CartPol-v1", "gym:CartPol-v1: no such Gymnasium id; nearest: .*CartPole-v1"),
         ("CartPole-v7", "nearest: .*CartPole-v1"),
         ("Zzzzzzz", "`dreamctl envs list gym` shows all"),
