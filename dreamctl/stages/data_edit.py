@@ -1,6 +1,7 @@
 """`data merge`, `split`, `filter`, `prune`: replays made of replays."""
 
 import math
+import os
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -208,11 +209,11 @@ def prune(folder: Path, keep_steps: int, dry_run: bool) -> Pruned:
         InputError: it is no replay.
         OutputError: another process prunes it, or a shard cannot be removed.
     """
-    if folder.is_file():
+    if os.path.isfile(folder):
         raise UsageError(f"{folder}: is one file, and shards are removed whole; `dreamctl data filter` or `split` write a smaller one")
     if dry_run:
         return Pruned(folder, *oldest(folder, keep_steps), dry_run)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(f"{folder}: no such folder; prune needs a replay folder written by `dreamctl collect`")
     # A run counts the steps in its replay and keeps to replay.capacity by itself.
     run = folder.absolute().parent

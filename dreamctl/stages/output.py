@@ -32,7 +32,7 @@ def check_output(out: Path, session: Session, *, append: bool = False, resume: b
         ways = [*(["--resume"] if resume else []), "--overwrite", *(["--append"] if append else [])]
         raise UsageError(f"{out}: exists; use {', '.join(ways)} or another --out")
     # Whoever appends writes nothing beside the folder.
-    inside = session.existing == "append" and out.is_dir()
+    inside = session.existing == "append" and os.path.isdir(out)
     above = out if inside else next(folder for folder in out.absolute().parents if os.path.exists(folder))
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
         raise OutputError(f"{out}: {above} {'cannot be written to' if above.is_dir() else 'is no folder'}; choose another --out")

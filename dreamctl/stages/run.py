@@ -1,5 +1,6 @@
 """`run`: the whole Dreamer loop in one process: collect a little, update everything on the same batches, again."""
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def run(resolved: Resolved, out: Path, session: Session) -> RunResult:
 
 def _run(resolved: Resolved, folder: Folder, session: Session) -> RunResult:
     """What is left to do in the run's folder."""
-    before = Checkpoint.load(folder.agent) if session.existing == "resume" and folder.agent.exists() else None
+    before = Checkpoint.load(folder.agent) if session.existing == "resume" and os.path.exists(folder.agent) else None
     if before is not None:
         resolved, session = _take_up(before, folder, resolved, session)
     experiment = resolved.experiment
@@ -117,7 +118,7 @@ def _check(out: Path, session: Session) -> None:
     check_directory(out, session)
     ours = sorted(entry.name for pattern in FILES for entry in out.glob(pattern))
     if session.existing == "overwrite" and ours:
-        if not all((out / name).is_file() for name in MARKS):
+        if not all(os.path.isfile(out / name) for name in MARKS):
             raise UsageError(f"{out}: is no run, and holds {ours[0]}, which would be lost; choose another --out")
         check_folder(out / "replay", session, SHARDS)
         check_shards(out / "replay")

@@ -8,9 +8,13 @@ import pytest
 
 from dreamctl.core.errors import InputError, OutputError
 from dreamctl.core.session import Session
+from dreamctl.replay.convert.archives import npz_files
+from dreamctl.replay.convert.kinds import OurReplay
+from dreamctl.replay.convert.minari import Minari
 from dreamctl.replay.figures.verify import verify
 from dreamctl.replay.folder import remove_parts, shard_files
 from dreamctl.replay.reader import open_replay
+from dreamctl.replay.writing.gone import Gone
 from dreamctl.stages.data_repair import repair
 from tests.replay.rows import stream_rows, write
 
@@ -60,6 +64,15 @@ def test_a_folder_that_may_be_listed_and_not_entered_is_told_as_that(tmp_path: P
         verify([replay], deep=False)
     with told:
         repair([replay], None, Session())
+    with told, OurReplay().read(replay, None, lambda _: None):
+        pass
+    with pytest.raises(InputError, match=r"replay: cannot read \(Permission denied\)"):
+        npz_files(replay)
+    with pytest.raises(InputError, match=r"metadata\.json: not readable \(No such file"), Minari().read(replay, None, lambda _: None):
+        pass
+    monkeypatch.setattr(Path, "read_text", lambda path: refuse(path))
+    with pytest.raises(InputError, match=r"\.gone\.json: cannot be read \(Permission denied\)"):
+        Gone.of(replay)
 
 
 def test_a_link_that_leads_nowhere_is_not_taken_for_a_shard_that_went(tmp_path: Path) -> None:

@@ -121,8 +121,9 @@ def npz_files(path: Path) -> list[Path]:
         InputError: there are none, or they cannot be looked for.
     """
     try:
-        os.stat(path)
-        files = sorted(path / name for name in os.listdir(path) if name.endswith(".npz")) if path.is_dir() else [path]
+        folder = os.path.isdir(path)
+        os.stat(f"{path}/." if folder else path)  # whoever may list a folder may not always reach what is in it
+        files = sorted(path / name for name in os.listdir(path) if name.endswith(".npz")) if folder else [path]
     except OSError as error:
         raise InputError(f"{path}: cannot read ({error.strerror}); name a folder of .npz files") from error
     if not files or not all(os.path.isfile(file) for file in files):

@@ -1,5 +1,6 @@
 """What replays are converted from and to: each union is the registry of its kinds."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -103,9 +104,9 @@ def _check_ours(path: Path) -> None:
     Raises:
         InputError: it does; the option that reads it is named.
     """
-    if any(path.glob("*.h5")):
+    if not os.path.isdir(path) or any(path.glob("*.h5")):
         return
-    if any((folder / METADATA).is_file() for folder in (path, path / "data")):
+    if any(os.path.isfile(folder / METADATA) for folder in (path, path / "data")):
         raise InputError(f"{path}: is a Minari dataset; read it with --from minari")
     if any(path.glob("*.npz")):
         raise InputError(f"{path}: holds .npz files; read them with --from npz or --from dreamerv3-npz")

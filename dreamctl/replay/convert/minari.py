@@ -10,6 +10,7 @@ attribute seed                      /episodes/seed; the 64 bits of an unsigned o
 
 import io
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ class Minari:
         Raises:
             InputError: it is no such dataset, is damaged, or is of another task.
         """
-        folder = path / "data" if (path / "data").is_dir() else path
+        folder = path / "data" if os.path.isdir(path / "data") else path
         metadata = _metadata(folder)
         with _readable(folder / DATA):
             file = h5py.File(folder / DATA, "r")
@@ -268,7 +269,7 @@ def _readable(path: Path) -> Iterator[None]:
 
 def _metadata(folder: Path) -> dict[str, Any]:
     for path in (folder / METADATA, folder / DATA):
-        if path.exists() and not path.is_file():
+        if os.path.exists(path) and not os.path.isfile(path):
             raise InputError(f"{path}: not a regular file; download or record the dataset again")
     try:
         metadata = json.loads((folder / METADATA).read_text())

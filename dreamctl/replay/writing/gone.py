@@ -35,12 +35,14 @@ class Gone:
             OutputError: a file cannot be removed.
         """
         path = folder / ".gone.json"
-        if not path.exists():
-            return cls(path)
         try:
             found = json.loads(path.read_text())
             gone = cls(path, int(found["rows"]), int(found["env_steps"]), str(found["last"]), tuple(map(str, found["collectors"])))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except FileNotFoundError:
+            return cls(path)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); ask its owner, or start anew with another --out") from error
+        except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: is damaged ({error}); bring it back, or start anew with another --out") from error
         last = Path(gone.last).name
         if last.endswith(".h5"):
