@@ -14,6 +14,8 @@ from dreamctl.replay.format import Field, schema_difference
 from dreamctl.replay.shards.header import Header, read_header
 from dreamctl.replay.shards.origin import Origin
 
+# What a folder of shards holds: these, the marks and unfinished files of their writers, latents stored for their rows, what has left it.
+SHARDS = ("[!.]*.h5", ".*-e[0-9]*.lock", ".prune.lock", ".*.h5.tmp", "..*.tmp", ".latents-*", ".gone.json")
 SHARD = re.compile(r"[0-9A-Za-z_-]{1,80}-e[0-9]+-[0-9]{6,}\.h5")
 
 
@@ -215,7 +217,7 @@ def finish_removing(folder: Path) -> None:
     """
     gone = temporary_of(folder)
     try:
-        for path in [path for pattern in ("[!.]*.h5", ".*.lock", ".*.tmp", ".latents-*", ".gone.json") for path in gone.glob(pattern)]:
+        for path in [path for pattern in SHARDS for path in gone.glob(pattern)]:
             path.unlink()
         if gone.is_dir():
             gone.rmdir()

@@ -11,7 +11,7 @@ from dreamctl.core.experience import TaskSpec
 from dreamctl.core.locks import sole_writer
 from dreamctl.core.session import Session
 from dreamctl.envs.driver import Driver, Environments, Frames, Policy, gym_spec
-from dreamctl.replay.folder import check_idle, parts_folder, places, shards_folder
+from dreamctl.replay.folder import SHARDS, check_idle, parts_folder, places, shards_folder
 from dreamctl.replay.format import step_fields
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.shards.origin import Origin
@@ -23,7 +23,7 @@ from dreamctl.stages.environments import environments, take
 from dreamctl.stages.experiment import CollectConfig, Resolved
 from dreamctl.stages.output import check_directory, check_file, remove_output
 from dreamctl.stages.plan import Plan
-from dreamctl.stages.replacing import SHARDS, check_shards
+from dreamctl.stages.replacing import check_shards
 from dreamctl.stages.tables import count
 
 

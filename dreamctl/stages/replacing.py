@@ -11,11 +11,8 @@ from dreamctl.core.files import sync_folder, unwritable
 from dreamctl.core.locks import sole_writer, with_a_name
 from dreamctl.core.session import Session
 from dreamctl.replay.editing.recording import Tick
-from dreamctl.replay.folder import check_idle, parts_folder, strangers
+from dreamctl.replay.folder import SHARDS, check_idle, parts_folder, strangers
 from dreamctl.stages.output import check_directory, check_file
-
-# What a replay folder holds: shards, the marks and unfinished files of their writers, latents stored for their rows, what has left it.
-SHARDS = ("*.h5", ".*-e[0-9]*.lock", ".prune.lock", ".*.h5.tmp", "..*.tmp", ".latents-*", ".gone.json")
 
 
 def check_replay(out: Path, session: Session) -> None:

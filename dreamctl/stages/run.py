@@ -13,6 +13,7 @@ from dreamctl.core.files import write_json, write_text
 from dreamctl.core.locks import sole_writer
 from dreamctl.core.metrics import Metrics
 from dreamctl.core.session import Session
+from dreamctl.replay.folder import SHARDS
 from dreamctl.replay.reader import Replay
 from dreamctl.replay.writing.retention import Retention
 from dreamctl.stages.collect import new_writer, recover_rows
@@ -26,7 +27,7 @@ from dreamctl.stages.output import check_directory, remove_output
 from dreamctl.stages.plan import Plan
 from dreamctl.stages.policy import DreamPolicy
 from dreamctl.stages.render import render
-from dreamctl.stages.replacing import SHARDS, check_folder, check_shards
+from dreamctl.stages.replacing import check_folder, check_shards
 from dreamctl.stages.resume import as_before
 from dreamctl.stages.training_stage import training_plan
 

@@ -74,7 +74,7 @@ def test_what_cannot_be_removed_costs_one_line(tmp_path: Path, monkeypatch: pyte
         remove_output(tmp_path, ["*.h5"])
 
 
-STRANGERS = ["weights.h5", "table-e0-000001.h5/", ".swap.tmp", ".editor.lock", "notes.tmp"]
+STRANGERS = ["weights.h5", "table-e0-000001.h5/", ".hidden.h5", ".swap.tmp", ".editor.lock", "notes.tmp"]
 
 
 @pytest.mark.parametrize("name", STRANGERS)
@@ -82,7 +82,7 @@ def test_overwriting_a_replay_removes_nothing_that_another_wrote(name: str, tmp_
     out = write(tmp_path / "replay", stream_rows([3]))
     (out / name).mkdir() if name.endswith("/") else (out / name).write_text("mine")
     left = sorted(path.name for path in out.iterdir())
-    if ".h5" in name:
+    if ".h5" in name and not name.startswith("."):
         with pytest.raises(UsageError, match="is no shard of a replay and would be lost; choose another --out"):
             collect(tiny(), out, None, OVERWRITE)
         assert sorted(path.name for path in out.iterdir()) == left
