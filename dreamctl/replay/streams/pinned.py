@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from dreamctl.core.errors import InputError
-from dreamctl.replay.streams.place import FileRecord, Place
+from dreamctl.replay.streams.place import FileRecord, Place, gone
 from dreamctl.replay.streams.sources import Sources
 
 
@@ -17,7 +17,8 @@ def share_out(places: Sequence[Place], records: Sequence[FileRecord]) -> list[tu
     Raises:
         InputError: it is none of them; or what was recorded is gone.
     """
-    shares = [(place, [record for record in records if record.path in place.paths]) for place in places]
+    there = [set(place.paths) for place in places]
+    shares = [(place, [record for record in records if record.path in here]) for place, here in zip(places, there, strict=True)]
     taken = {record for _, share in shares for record in share}
     for place, share in shares:
         if not share:
@@ -25,7 +26,7 @@ def share_out(places: Sequence[Place], records: Sequence[FileRecord]) -> list[tu
             taken |= set(share)
     for record in records:
         if record.rows and record not in taken:
-            raise InputError(f"{record.path}: is gone, and was read before; bring it back, or start anew")
+            raise gone(record)
     return sorted(shares, key=lambda shared: records.index(shared[1][0]) if shared[1] else len(records))
 
 

@@ -82,10 +82,14 @@ class Place:
         """The shards of this place that are recorded, by their names, as many rows of each as there were then.
 
         Raises:
-            InputError: one cannot be read or holds fewer rows.
+            InputError: one is gone, cannot be read, or holds fewer rows.
         """
         self._pinned = {record.path.name: record for record in records}
         found = [opened for path in self.paths if path.name in self._pinned for opened in self._read(path)]
+        there = {shard.path.name for shard, _ in found}
+        for name, record in self._pinned.items():
+            if name not in there:
+                raise gone(record)
         for shard, _ in found:
             wanted = self._pinned[shard.path.name].rows
             if shard.rows < wanted:
@@ -166,6 +170,11 @@ class Place:
             with suppress(InputError):  # it was sealed between the two
                 return [Opened(shard, OpenFile(path, shard.inode))]
         raise InputError(f"{path}: is replaced again and again; wait until its collector has ended")
+
+
+def gone(record: FileRecord) -> InputError:
+    """What to say of a file that was recorded and is not there."""
+    return InputError(f"{record.path}: is gone, and was read before; bring it back, or start anew")
 
 
 def _stream(opened: Opened) -> str:

@@ -1,6 +1,7 @@
 """Replays that were recorded are found again where they have moved, also when their files have the same names."""
 
 import itertools
+import os
 import shutil
 from collections.abc import Sequence
 from itertools import islice
@@ -10,6 +11,8 @@ import pytest
 
 from dreamctl.core.errors import InputError
 from dreamctl.replay.reader import Replay, open_replay
+from dreamctl.replay.shards.shard import Shard
+from dreamctl.replay.streams import place
 from dreamctl.replay.writer import ReplayWriter
 from tests.replay.rows import SPEC, episode_rows, stream_rows, write
 
@@ -86,3 +89,29 @@ def test_a_folder_that_is_not_given_any_more_is_gone(folders: list[Path]) -> Non
     records = open_replay(folders).snapshot()
     with pytest.raises(InputError, match=r"b/\w+-e0-000000\.h5: is gone, and was read before"):
         open_replay(folders[:1], pinned=records)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_shard_that_is_removed_while_it_is_opened_is_gone(folders: list[Path], number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = open_replay(folders).snapshot()
+    removed, read = records[number].path, place.read_shard
+
+    def pruned(path: Path) -> Shard:
+        removed.unlink(missing_ok=True)
+        return read(path)
+
+    monkeypatch.setattr(place, "read_shard", pruned)
+    with pytest.raises(InputError, match=rf"{removed}: is gone, and was read before; bring it back, or start anew"):
+        open_replay(folders, pinned=records)
+
+
+def test_folders_are_listed_no_more_often_for_having_more_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed, scandir = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: (listed.append(path), scandir(path))[1])
+    counts = []
+    for rows in (10, 40):
+        records = open_replay([write(tmp_path / f"{rows}", episode_rows(0, rows), shard_rows=10)]).snapshot()
+        listed.clear()
+        open_replay([tmp_path / f"{rows}"], pinned=records)
+        counts.append((len(records), len(listed)))
+    assert counts == [(1, 2), (4, 2)]
