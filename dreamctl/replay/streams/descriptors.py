@@ -16,20 +16,20 @@ class OpenFile:
 
     Args:
         path: the file.
-        inode, size: of the file that is meant; it may have grown since.
+        inode, size: of the file that is meant, its size where that is known: numbers of files that were removed are given anew.
 
     Raises:
         InputError: there is no such file any more.
     """
 
-    def __init__(self, path: Path, inode: int, size: int = 0) -> None:
+    def __init__(self, path: Path, inode: int, size: int | None = None) -> None:
         self.path, self._descriptor = path, -1
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             found = os.fstat(self._descriptor)
         except OSError as error:
             raise InputError(f"{path}: is gone since it was opened ({error.strerror}); {MEND}") from error
-        if found.st_ino != inode or found.st_size < size:
+        if found.st_ino != inode or size not in (None, found.st_size):
             raise InputError(f"{path}: is another file than when it was opened; {MEND}")
 
     def __del__(self) -> None:
@@ -77,7 +77,7 @@ class Descriptors:
         """Number of files that are open."""
         return len(self._open)
 
-    def of(self, path: Path, inode: int, size: int) -> OpenFile:
+    def of(self, path: Path, inode: int, size: int | None = None) -> OpenFile:
         """A file that is open; who reads keeps hold of it until that is done.
 
         Raises:

@@ -147,6 +147,17 @@ def test_a_shard_that_is_gone_or_another_one_is_named(folder: Path) -> None:
         replay.streams[0].column("observation/eye", 40, 10)
 
 
+def test_a_longer_file_of_the_same_inode_is_another_one(folder: Path) -> None:
+    """A number of a file that was removed is soon given to a new one, such as the live shard of whoever collects anew."""
+    first, second = sorted(folder.glob("*.h5"))[:2]
+    replay = open_replay([folder])
+    inode = second.stat().st_ino
+    second.write_bytes(first.read_bytes() + bytes(4096))
+    assert second.stat().st_ino == inode
+    with pytest.raises(InputError, match=rf"{second}: is another file than when it was opened"):
+        replay.streams[0].column("observation/eye", 40, 10)
+
+
 def test_a_shard_that_becomes_shorter_is_one_line_and_no_bus_error(folder: Path) -> None:
     replay = open_replay([folder])
     replay.streams[0].column("observation/eye", 0, 1)
@@ -176,12 +187,12 @@ def test_only_so_many_files_are_open_at_a_time(folder: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
         for path in paths:
-            assert files.of(path, path.stat().st_ino, 0).read(0, 4) == b"\x89HDF"
+            assert files.of(path, path.stat().st_ino).read(0, 4) == b"\x89HDF"
         assert len(files) == 2
         assert len(os.listdir("/proc/self/fd")) <= before + 2
-    held = files.of(paths[0], paths[0].stat().st_ino, 0)
+    held = files.of(paths[0], paths[0].stat().st_ino)
     for path in paths[1:]:
-        files.of(path, path.stat().st_ino, 0)
+        files.of(path, path.stat().st_ino)
     assert held.read(1, 3) == b"HDF", "who reads it keeps it open"
 
 
