@@ -116,8 +116,9 @@ def _collect(resolved: Resolved, out: Path, policy: Path | None, session: Sessio
 
 def _make_room(out: Path) -> None:
     """Remove what is there, but not a finished file: that stays until the new one is complete and takes its place."""
-    # Since the environment was begun to be made, someone may append.
+    # Since the environment was begun to be made, someone may append, or put something else there.
     check_idle(shards_folder(out))
+    check_shards(shards_folder(out))
     remove_output(shards_folder(out), SHARDS)
 
 

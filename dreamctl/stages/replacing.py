@@ -69,16 +69,17 @@ def replaced(out: Path) -> Iterator[Path]:
     """A place of the same name in a folder of its own beside `out`; what is written there replaces `out` when this is left well.
 
     Raises:
-        OutputError: another process writes `out`, or it cannot be replaced.
+        OutputError: another process writes `out` or has added to it meanwhile, or it cannot be replaced.
     """
     out = with_a_name(out)
     workshop = _workshop(out)
     with sole_writer(out):
         try:
             _tidy(workshop, out)
+            before = _names(out)
             workshop.mkdir(parents=True)
             yield workshop / out.name
-            _replace(workshop / out.name, out)
+            _replace(workshop / out.name, out, before)
         except OSError as error:
             raise unwritable(out, error) from error
         finally:
@@ -105,9 +106,17 @@ def ticking(label: str, new: Path, session: Session) -> Tick:
     return tick
 
 
-def _replace(new: Path, out: Path) -> None:
+def _names(folder: Path) -> set[str]:
+    """What can be seen in a folder; nothing where there is none."""
+    return {path.name for path in folder.glob("[!.]*")}
+
+
+def _replace(new: Path, out: Path, before: set[str]) -> None:
     if out.is_dir():
         check_idle(out)
+        added = _names(out) - before
+        if added:
+            raise OutputError(f"{out}: {min(added)} was added meanwhile and would be lost; choose another --out")
         os.rename(out, _old(new.parent, out))
     os.replace(new, out)
     sync_folder(out.parent)

@@ -125,6 +125,18 @@ def test_a_replay_that_is_written_to_is_not_replaced(tmp_path: Path) -> None:
     assert len(list((tmp_path / "out").glob("*.h5"))) == 1
 
 
+def test_what_is_added_meanwhile_is_not_lost(tmp_path: Path) -> None:
+    def replaced_late() -> None:
+        with replaced(tmp_path / "out") as new:
+            write(new, stream_rows([3]))
+            write(tmp_path / "out", stream_rows([4]))
+
+    with pytest.raises(OutputError, match=r"out: .*e0-000000\.h5 was added meanwhile"):
+        replaced_late()
+    assert open_replay([tmp_path / "out"]).rows == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_a_file_that_is_being_collected_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "out.h5.parts").mkdir()
     with pytest.raises(UsageError, match=r"is being collected in .*out\.h5\.parts"):
