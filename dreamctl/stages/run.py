@@ -13,7 +13,7 @@ from dreamctl.core.files import write_json, write_text
 from dreamctl.core.locks import sole_writer
 from dreamctl.core.metrics import Metrics
 from dreamctl.core.session import Session
-from dreamctl.replay.folder import SHARDS
+from dreamctl.replay.folder import SHARDS, check_idle
 from dreamctl.replay.reader import Replay
 from dreamctl.replay.writing.retention import Retention
 from dreamctl.stages.collect import new_writer, recover_rows
@@ -31,7 +31,7 @@ from dreamctl.stages.replacing import check_folder, check_shards
 from dreamctl.stages.resume import as_before
 from dreamctl.stages.training_stage import training_plan
 
-NAMES = ("agent*.ckpt", "metrics.jsonl", "config.yaml", "eval.json", "dreams.h5", "dreams.gif")
+NAMES = ("agent.ckpt", "agent-best.ckpt", "metrics.jsonl", "config.yaml", "eval.json", "dreams.h5", "dreams.gif")
 FILES = ("replay", *NAMES, *(f".{name}.tmp" for name in NAMES))
 # What every run has from its beginning on.
 MARKS = ("config.yaml", "metrics.jsonl")
@@ -150,6 +150,7 @@ def _check_capacity(experiment: Experiment) -> None:
 def _opened(folder: Folder, resolved: Resolved, session: Session, before: Checkpoint | None) -> Metrics:
     """The folder with its config and metrics, made only when the environment is known to work: a typing error costs no older run."""
     if session.existing == "overwrite":
+        check_idle(folder.replay)
         remove_output(folder.path, FILES)
     write_text(folder.path / "config.yaml", yaml.safe_dump(resolved.plain, sort_keys=False))
     return Metrics(folder.path / "metrics.jsonl", session.tensorboard, resume_at=before.updates if before else 0)

@@ -15,10 +15,11 @@ from PIL import Image
 import dreamctl.stages.run as stage
 from dreamctl.core.checkpoint import Checkpoint
 from dreamctl.core.config import Layer, preset_layers
-from dreamctl.core.errors import InputError, Interrupted, StoppedEarly, TrainingDiverged, UsageError
+from dreamctl.core.errors import InputError, Interrupted, OutputError, StoppedEarly, TrainingDiverged, UsageError
 from dreamctl.core.session import Session, Stop
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.shards.header import read_header
+from dreamctl.replay.writer import ReplayWriter
 from dreamctl.stages.evaluate import scores
 from dreamctl.stages.experiment import resolve
 from dreamctl.stages.policy import DreamPolicy, RandomPolicy
@@ -234,6 +235,25 @@ def test_overwriting_removes_what_a_run_wrote_and_nothing_else(tmp_path: Path) -
     assert (out / "notes.txt").read_text() == "mine"
     assert counters(out)["env_steps"] == open_replay([out / "replay"]).env_steps == 90
     assert before.items() & sealed(out).items() == set()
+
+
+def test_overwriting_waits_for_whoever_appends_to_the_replay(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run(tiny(run={"steps": 90}), out, Session())
+    with ReplayWriter(out / "replay", open_replay([out / "replay"]).spec, lanes=1, seed=0, append=True):
+        with pytest.raises(OutputError, match="replay: .*writes it"):
+            run(tiny(run={"steps": 90}), out, OVERWRITE)
+        assert counters(out)["env_steps"] == 90
+
+
+def test_overwriting_keeps_agents_that_were_put_aside(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    for name in ("agent.ckpt", "config.yaml", "metrics.jsonl", "agent-of-may.ckpt"):
+        (out / name).touch()
+    run(tiny(run={"steps": 90}), out, OVERWRITE)
+    assert (out / "agent-of-may.ckpt").stat().st_size == 0
+    assert counters(out)["env_steps"] == 90
 
 
 def test_a_wrong_environment_costs_no_older_run(tmp_path: Path) -> None:
