@@ -17,7 +17,7 @@ def check_output(out: Path, session: Session, *, append: bool = False, resume: b
 
     Raises:
         UsageError: it exists (the ways on are named), `--append` cannot be used here, or it is the root folder.
-        OutputError: its folder cannot be written.
+        OutputError: its folder cannot be written, or it is one that may not be looked into.
     """
     if not with_a_name(out).name:
         raise UsageError(f"{out}: is the root folder, beside which nothing can be written; choose another --out")
@@ -28,7 +28,8 @@ def check_output(out: Path, session: Session, *, append: bool = False, resume: b
             raise unwritable(out, error) from error
     if session.existing == "append" and not append:
         raise UsageError(f"{out}: --append adds to a replay folder; a single file is written whole, give a folder or --overwrite")
-    if os.path.exists(out) and session.existing == "refuse" and not (out.is_dir() and not any(out.iterdir())):
+    empty = _is_empty(out)
+    if os.path.exists(out) and session.existing == "refuse" and not empty:
         ways = [*(["--resume"] if resume else []), "--overwrite", *(["--append"] if append else [])]
         raise UsageError(f"{out}: exists; use {', '.join(ways)} or another --out")
     # Whoever appends writes nothing beside the folder.
@@ -36,6 +37,21 @@ def check_output(out: Path, session: Session, *, append: bool = False, resume: b
     above = out if inside else next(folder for folder in out.absolute().parents if os.path.exists(folder))
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
         raise OutputError(f"{out}: {above} {'cannot be written to' if above.is_dir() else 'is no folder'}; choose another --out")
+
+
+def _is_empty(out: Path) -> bool:
+    """Whether a folder is there with nothing in it.
+
+    Raises:
+        OutputError: it may not be looked into.
+    """
+    if not os.path.isdir(out):
+        return False
+    try:
+        os.stat(f"{out}/.")  # whoever may list a folder may not always reach what is in it
+        return not os.listdir(out)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be looked into ({error.strerror}); choose another --out") from error
 
 
 def check_file(out: Path, session: Session, *, resume: bool = True) -> None:

@@ -1,3 +1,5 @@
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from dreamctl.stages.replacing import check_replay
 from dreamctl.stages.resume import CheckpointFile
 from dreamctl.stages.run import run
 from tests.replay.rows import stream_rows, write
-from tests.stages.tiny import OVERWRITE, tiny
+from tests.stages.tiny import OVERWRITE, RESUME, tiny
 
 
 def test_a_plan_makes_no_folder_either(tmp_path: Path) -> None:
@@ -39,6 +41,25 @@ def test_appending_asks_nothing_of_the_folder_above(tmp_path: Path, monkeypatch:
     check_output(out, Session(existing="append"), append=True)
     with pytest.raises(OutputError, match="cannot be written to"):
         check_output(out, OVERWRITE)
+
+
+@pytest.mark.parametrize("session", [Session(), OVERWRITE, RESUME], ids=["plain", "overwrite", "resume"])
+@pytest.mark.parametrize("closed", ["listdir", "stat"])
+def test_a_folder_that_may_not_be_looked_into_costs_one_line(
+    closed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, session: Session
+) -> None:
+    out = write(tmp_path / "replay", stream_rows([3]))
+    opened = getattr(os, closed)
+
+    def refuse(path: object, *rest: object, **options: object) -> object:
+        if str(path).startswith(f"{out}{'/' * (closed == 'stat')}"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *rest, **options)
+
+    monkeypatch.setattr(os, closed, refuse)
+    for work in (lambda: check_replay(out, session), lambda: collect(tiny(), out, None, session), lambda: run(tiny(), out, session)):
+        with pytest.raises(OutputError, match=r"replay: cannot be looked into \(Permission denied\); choose another --out"):
+            work()
 
 
 @pytest.mark.parametrize("session", [Session(), OVERWRITE], ids=["plain", "overwrite"])
