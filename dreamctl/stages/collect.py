@@ -19,7 +19,7 @@ from dreamctl.replay.writer import ReplayWriter
 from dreamctl.replay.writing.merge import drop_merged_parts
 from dreamctl.replay.writing.recovery import recover
 from dreamctl.replay.writing.twins import Before
-from dreamctl.stages.environments import environments, take
+from dreamctl.stages.environments import check_lanes, environments, take
 from dreamctl.stages.experiment import CollectConfig, Resolved
 from dreamctl.stages.output import check_directory, check_file, remove_output
 from dreamctl.stages.plan import Plan
@@ -65,6 +65,7 @@ def collect(resolved: Resolved, out: Path, policy: Path | None, session: Session
         UsageError, InputError, EnvironmentFailure, OutputError, StoppedEarly, Interrupted: as DESIGN section 5 says.
     """
     _check(out, session)
+    check_lanes(resolved.experiment.env)
     with _alone(out, session):
         return _collect(resolved, out, policy, session, frames)
 
@@ -140,6 +141,7 @@ def plan(resolved: Resolved, out: Path, policy: Path | None, session: Session, f
     """What `collect` would do; makes one environment to see its spaces. Nobody knows how large episodes and pictures will be."""
     config, env = resolved.experiment.collect, resolved.experiment.env
     _check(out, session)
+    check_lanes(env)
     before, _ = _there(out, session)
     with environments(env, frames=False) as (_, envs, spec):
         known_as = _policy(policy, spec, session, before)[1]

@@ -1,5 +1,6 @@
 """The environments that a stage acts in."""
 
+import resource
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -27,6 +28,18 @@ def environments(config: EnvConfig, frames: bool, lanes: int = 0) -> Iterator[tu
         yield suite, envs, task_spec(suite, config.task, envs)
     finally:
         close_envs(envs)
+
+
+def check_lanes(config: EnvConfig) -> None:
+    """Refuse more lanes than there can be open files: whoever writes rows of a lane holds its shard and a lock.
+
+    Raises:
+        UsageError: there are too many.
+    """
+    lanes, most = config.num_envs, resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if most != resource.RLIM_INFINITY and 2 * lanes >= most:
+        need = f"{lanes} lanes need {2 * lanes} open files, and {most} are allowed"
+        raise UsageError(f"env.num_envs: {need}; use fewer, or raise the limit with `ulimit -n`")
 
 
 def take(rows: Sequence[Row], budget: int) -> list[Row]:

@@ -18,7 +18,7 @@ from dreamctl.replay.reader import Replay
 from dreamctl.replay.writing.retention import Retention
 from dreamctl.stages.collect import new_writer, recover_rows
 from dreamctl.stages.compute import planned, set_up
-from dreamctl.stages.environments import environments
+from dreamctl.stages.environments import check_lanes, environments
 from dreamctl.stages.evaluate import EvalResult, choice_seeds, evaluate, play, scores
 from dreamctl.stages.experiment import SECTIONS, Experiment, Resolved, RunConfig, check_same_section, gone_on, recorded
 from dreamctl.stages.imagine import imagine
@@ -85,6 +85,7 @@ def _run(resolved: Resolved, folder: Folder, session: Session) -> RunResult:
     experiment = resolved.experiment
     _check_steps(experiment.run)
     _check_capacity(experiment)
+    check_lanes(experiment.env)
     seeds = choice_seeds(session.seed, experiment.run.eval_episodes)
     quiet = replace(session, progress=_Quiet(session.progress))
     with (
@@ -165,6 +166,7 @@ def plan(resolved: Resolved, out: Path, session: Session) -> Plan:
     config = experiment.run
     _check_steps(config)
     _check_capacity(experiment)
+    check_lanes(experiment.env)
     updates = int(max(0, config.steps - config.prefill) * (config.train_ratio / experiment.replay.replayed)) + 1
     items = {
         "environment": f"{spec.name}, {experiment.env.num_envs} at once",

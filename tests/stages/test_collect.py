@@ -1,3 +1,4 @@
+import resource
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,6 +20,7 @@ from dreamctl.replay.shards.header import read_header
 from dreamctl.replay.writer import ReplayWriter
 from dreamctl.stages.collect import collect, new_writer, plan, take
 from dreamctl.stages.data_edit import prune
+from dreamctl.stages.run import run
 from tests.stages.tiny import OVERWRITE, RESUME, Hook, stopping, tiny
 
 APPEND = replace(Session(), existing="append")
@@ -254,6 +256,17 @@ def test_what_is_there_is_refused(agent: Path, tmp_path: Path) -> None:
         collect(tiny(), tmp_path / "one.h5", None, APPEND)
     with pytest.raises(InputError, match="task is"):
         collect(tiny(env={"task": "Acrobot-v1"}), tmp_path / "other", agent, Session())
+
+
+def test_more_lanes_than_files_may_be_open_are_refused_at_once(tmp_path: Path) -> None:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    many = tiny(env={"num_envs": most})
+    for work in (collect, plan):
+        with pytest.raises(UsageError, match=rf"env\.num_envs: {most} lanes need {2 * most} open files, .* {most} are allowed; use fewer"):
+            work(many, tmp_path / "replay", None, Session())
+    with pytest.raises(UsageError, match=r"env\.num_envs"):
+        run(many, tmp_path / "run", Session())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_lanes_beyond_the_budget_keep_their_last_action_untaken() -> None:

@@ -241,7 +241,7 @@ def test_overwriting_waits_for_whoever_appends_to_the_replay(tmp_path: Path) -> 
     out = tmp_path / "run"
     run(tiny(run={"steps": 90}), out, Session())
     with ReplayWriter(out / "replay", open_replay([out / "replay"]).spec, lanes=1, seed=0, append=True):
-        with pytest.raises(OutputError, match="replay: .*writes it"):
+        with pytest.raises(OutputError, match=r"replay: .*writes it"):
             run(tiny(run={"steps": 90}), out, OVERWRITE)
         assert counters(out)["env_steps"] == 90
 
