@@ -1,11 +1,19 @@
 """`dreamctl run`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from dreamctl.cli.options import How, NumEnvs, Planned, Resuming, Steps, Watching, Which, argument, out_option
+from dreamctl.cli.options import OUTPUT, How, NumEnvs, Planned, Resuming, Steps, Watching, Which, argument, option, out_option
 
 Experiment = Annotated[str | None, argument("FILE.yaml:NAME", "A named experiment, as with --config.")]
+
+
+@dataclass(frozen=True)
+class Beginning(Resuming):
+    """What to do with a run that exists."""
+
+    overwrite: Annotated[bool, option(OUTPUT, "Begin anew; what an older run wrote there goes first.", "--overwrite")] = False
 
 
 def run(
@@ -15,7 +23,7 @@ def run(
     num_envs: NumEnvs = None,
     which: Which,
     out: Annotated[Path, out_option("DIR", "The run's folder.")],
-    resuming: Resuming,
+    resuming: Beginning,
     watching: Watching,
     shown: Planned,
     how: How,
