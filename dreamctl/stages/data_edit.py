@@ -220,6 +220,8 @@ def prune(folder: Path, keep_steps: int, dry_run: bool) -> Pruned:
     who = holder(lock_beside(run))
     if who:
         raise OutputError(f"{folder}: belongs to {run}, {who}; set replay.capacity there, or wait for it")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"{folder}: cannot be written to, so nothing can be removed; ask its owner")
     with sole_writer(folder / "prune"):
         gone, left = oldest(folder, keep_steps)
         remove_shards(folder, gone)

@@ -34,13 +34,13 @@ class Schema:
 
 
 def schema(paths: Sequence[Path]) -> Schema:
-    """How the datasets of these replays are stored; those of one path and type are added up over the files.
+    """How the datasets of these replays are stored; those of one path and type are added up over the files, each counted once.
 
     Raises:
         InputError: one of them is not a replay.
     """
     together: dict[tuple[object, ...], list[Stored]] = {}
-    files = [file for path in paths for file in present(path)]
+    files = list(dict.fromkeys(file for path in paths for file in present(path)))
     for file in files:
         for stored in stored_columns(file):
             together.setdefault((stored.path, stored.dtype, stored.shape, stored.layout, stored.filters), []).append(stored)

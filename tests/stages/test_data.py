@@ -104,6 +104,10 @@ def test_an_episode_nobody_saw_the_end_of_is_cut(tmp_path: Path) -> None:
     assert "  cut  " in told
 
 
+def test_the_schema_counts_a_file_once(replay: Path) -> None:
+    assert schema([replay, replay]).datasets == schema([replay]).datasets
+
+
 def test_the_schema_adds_up_all_files(replay: Path) -> None:
     found = schema([replay])
     (reward,) = [stored for stored in found.datasets if stored.path == "/steps/reward"]

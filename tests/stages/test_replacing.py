@@ -149,6 +149,14 @@ def test_writing_ends_when_someone_asks(tmp_path: Path) -> None:
         tick(1, 2)
 
 
+def test_a_folder_that_nothing_can_be_removed_from_is_not_pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write(tmp_path / "replay", stream_rows([3, 3]), shard_rows=3)
+    monkeypatch.setattr("os.access", lambda path, _: Path(path) != folder)
+    with pytest.raises(OutputError, match=r"replay: cannot be written to, so nothing can be removed; ask its owner$"):
+        prune(folder, 1, dry_run=False)
+    assert len(prune(folder, 1, dry_run=True).gone) == 1
+
+
 def test_the_replay_of_a_run_that_goes_on_is_not_pruned(tmp_path: Path) -> None:
     folder = write(tmp_path / "run" / "replay", stream_rows([3, 3]), shard_rows=3)
     with sole_writer(tmp_path / "run"), pytest.raises(OutputError, match=r"belongs to .*run, .*set replay\.capacity"):
