@@ -41,6 +41,12 @@ def content(replay: Replay, stream: int = 0, rows: int | None = None) -> dict[st
     return {name: it.column(name, 0, rows).tobytes() for name in (*it.columns, *it.big)}
 
 
+def removed_and_open(where: Path) -> list[str]:
+    """Files that lay there and take room on the disk though they have no name any more."""
+    held = [os.readlink(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd") if os.path.islink(f"/proc/self/fd/{number}")]
+    return [path for path in held if str(where) in path and "deleted" in path]
+
+
 def all_right(replay: Replay) -> bool:
     return all(right({name: stream.column(f"observation/{name}") for name in SPEC.observation}) for stream in replay.streams)
 
@@ -78,8 +84,7 @@ def test_rows_keep_their_places_and_values_when_their_shard_is_sealed(writer: Re
     assert content(still) == before, "who does not look again goes on with the file that it has"
     del still
     gc.collect()
-    held = [os.readlink(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd") if os.path.islink(f"/proc/self/fd/{number}")]
-    assert not [path for path in held if str(writer.path) in path and "deleted" in path], "a file that was replaced takes room on the disk"
+    assert not removed_and_open(writer.path), "a file that was replaced takes room on the disk"
     writer.close()
     assert replay.refresh() is False
     assert replay.live == ()
@@ -118,10 +123,15 @@ def test_a_live_shard_takes_as_many_places_in_the_cache_as_it_can_hold_rows(tmp_
     read, blocks = PlainRows.block, []
     monkeypatch.setattr(PlainRows, "block", lambda rows, number: (blocks.append((rows, number)), read(rows, number))[1])
     with ReplayWriter(tmp_path / "replay", SPEC, lanes=2, seed=0, shard_rows=40) as writer:
-        for lane in range(2):
-            add(writer, picture_rows([300], lane), 39)
+        rows = [picture_rows([300], lane) for lane in range(2)]
+        for its in rows:
+            add(writer, its, 16)
         replay = open_replay([writer.path])
         replay.cache(80 * (16 * 16 * 3 + 400))
+        assert all_right(replay)
+        for its in rows:
+            add(writer, its, 23)
+        replay.refresh()
         for _ in range(2):
             assert all_right(replay)
     assert len(blocks) == len(set(blocks)) == 2 * 2 * 3, "of two keys in two shards three blocks each, none of them twice"
@@ -202,11 +212,16 @@ def test_a_shard_that_is_removed_from_the_middle_leaves_its_small_columns_and_on
 def test_oldest_shards_that_are_removed_take_their_rows_along(writer: ReplayWriter) -> None:
     rows = picture_rows([30, 31, 64, 75, 100])
     add(writer, rows, 150)
-    replay, stream = open_replay([writer.path]), open_replay([writer.path]).streams[0]
     for number in range(2):
         writer.wait_sealed(writer.rotated[number].path)
+    replay, stream = open_replay([writer.path]), open_replay([writer.path]).streams[0]
+    assert all_right(replay)
+    stream.column("observation/eye")
+    for number in range(2):
         writer.rotated[number].path.unlink()
+    assert [len(removed_and_open(rotated.path)) for rotated in writer.rotated[:2]] == [2, 2]
     assert replay.refresh()
+    assert [len(removed_and_open(rotated.path)) for rotated in writer.rotated[:2]] == [1, 1], "only who does not look again keeps them"
     assert (replay.rows, replay.streams[0].first_row) == (70, 80)
     assert all_right(replay)
     assert content(replay, rows=69) == {name: stream.column(name, 80, 69).tobytes() for name in (*stream.columns, *stream.big)}
@@ -260,6 +275,45 @@ def test_a_shard_that_is_removed_while_it_is_read_is_looked_for_anew(writer: Rep
     assert replay.refresh()
     assert (replay.rows, replay.streams[0].first_row) == (20, 120)
     assert open_replay([writer.path]).rows == 20
+
+
+def test_a_shard_that_is_removed_once_it_was_listed_is_looked_for_anew(writer: ReplayWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = picture_rows([300])
+    add(writer, rows, 60)
+    replay = open_replay([writer.path])
+    add(writer, rows, 80)
+    listed = place.shards_there
+
+    def pruned(folder: Path) -> list[Path]:
+        paths = listed(folder)
+        for rotated in writer.rotated[:2]:
+            writer.wait_sealed(rotated.path)
+            rotated.path.unlink(missing_ok=True)
+        return paths
+
+    monkeypatch.setattr(place, "shards_there", pruned)
+    assert replay.refresh()
+    assert (replay.rows, replay.streams[0].first_row) == (60, 80)
+    assert all_right(replay)
+
+
+def test_a_copy_of_a_live_shard_may_be_replaced_by_a_later_one(writer: ReplayWriter, tmp_path: Path) -> None:
+    rows, copy = picture_rows([300]), tmp_path / "copy"
+    copy.mkdir()
+
+    def copied() -> None:
+        add(writer, rows, 10)
+        (path,) = writer.path.glob("*.h5")
+        shutil.copy(path, copy / "later")
+        (copy / "later").rename(copy / path.name)
+
+    copied()
+    replay = open_replay([copy])
+    assert all_right(replay)
+    copied()
+    assert replay.refresh()
+    assert replay.rows == 20
+    assert all_right(replay)
 
 
 @pytest.mark.parametrize("left", [1, 2])

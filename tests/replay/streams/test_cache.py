@@ -90,6 +90,17 @@ def test_a_cache_that_is_switched_off_or_replaced_gives_its_memory_back(folder: 
         tracemalloc.stop()
 
 
+def test_a_cache_that_takes_the_place_of_another_one_begins_anew(folder: Path) -> None:
+    replay, size = open_replay([folder]), 64 << 20
+    stream = replay.streams[0]
+    wanted = {first: stream.column("observation/eye", first, 40) for first in (0, 40)}
+    replay.cache(size)
+    stream.column("observation/eye", 40, 40)
+    replay.cache(size)
+    for first, rows in wanted.items():
+        assert (stream.column("observation/eye", first, 40) == rows).all()
+
+
 def test_a_full_cache_keeps_about_the_share_of_rows_that_it_has_room_for() -> None:
     class Numbers:
         block_rows, decoded = 8, 0

@@ -91,6 +91,16 @@ def test_a_folder_that_is_not_given_any_more_is_gone(folders: list[Path]) -> Non
         open_replay(folders[:1], pinned=records)
 
 
+def test_a_shard_that_held_no_whole_step_yet_may_be_gone(folders: list[Path]) -> None:
+    with ReplayWriter(folders[0], SPEC, lanes=1, seed=1, append=True) as writer:
+        writer.add(episode_rows(0, 2)[0])
+        before = open_replay(folders)
+        records = before.snapshot()
+    (path,) = [record.path for record in records if record.rows == 0]
+    assert not path.exists()
+    assert content(open_replay(folders, pinned=records)) == [rows for rows in content(before) if rows]
+
+
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_shard_that_is_removed_while_it_is_opened_is_gone(folders: list[Path], number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     records = open_replay(folders).snapshot()

@@ -162,6 +162,22 @@ def test_a_shard_that_was_removed_since_the_last_look_costs_one(pruned: Path, lo
     assert looks == [True]
 
 
+def test_new_windows_of_a_batch_whose_rows_had_left_in_part_are_new_still(pruned: Path) -> None:
+    following = Following(open_replay([pruned]), replace(CONFIG, selector=Online()), 0, clock=Clock())
+    following.go_on({following.streams[0].name: 20})
+    remove_oldest(pruned)
+    assert following.sample(0).observation["small"][:, 0, 1].tolist() == list(range(41, 81, 5))
+
+
+def test_rows_that_cannot_be_read_are_an_error_however_fast_others_come(pruned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    following = Following(open_replay([pruned]), CONFIG, 0, clock=Clock())
+    sorted(pruned.glob("*.h5"))[2].unlink()
+    looks = iter([True] * 20)
+    monkeypatch.setattr(Replay, "refresh", lambda _: next(looks))
+    with pytest.raises(InputError, match=r"-000002\.h5: is gone since it was opened"):
+        all(following.sample(k) for k in range(10))
+
+
 def test_batches_that_were_drawn_before_are_kept_when_their_rows_leave(pruned: Path) -> None:
     replay = open_replay([pruned])
     sampler = WindowSampler(replay.split(0.5)[1], CONFIG, 3)

@@ -306,6 +306,28 @@ def test_rows_that_are_others_now_or_elsewhere_are_not_known(folder: Path, first
     assert notes == []
 
 
+@pytest.mark.parametrize("name", ["reward", "is_first"])
+def test_rows_of_which_one_is_another_are_not_known(folder: Path, name: str) -> None:
+    replay = open_replay([folder])
+    side(kept(replay, row=6, length=20))[0].write()
+    rows = replay.streams[0].rows.copy()
+    rows[name][15] = 1 - rows[name][15]
+    files, notes = side(LatentStore((D, Z)))
+    files.read([Stream(replay.streams[0].name, rows, place=folder)], updates=9)
+    assert not files.store.columns
+    assert notes == []
+
+
+def test_rows_whose_elders_are_back_begin_anew(folder: Path) -> None:
+    replay = open_replay([folder])
+    replay.drop(min(folder.glob("*.h5")))
+    side(kept(replay))[0].write()
+    files, notes = side(LatentStore((D, Z)))
+    files.read(open_replay([folder]).streams, updates=9)
+    assert not files.store.columns
+    assert notes == []
+
+
 def test_a_file_of_an_older_version_is_left_out_with_one_note(folder: Path) -> None:
     replay = open_replay([folder])
     side(kept(replay))[0].write()
