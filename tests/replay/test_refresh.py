@@ -455,6 +455,7 @@ def test_shards_that_are_sealed_take_the_place_of_rows_in_memory(writer: ReplayW
     for number in range(2):
         replay.drop(writer.rotated[number].path)
         writer.rotated[number].path.unlink()
+        assert not removed_and_open(writer.rotated[number].path)
     assert (replay.rows, replay.streams[0].first_row) == (120, 80)
     assert content(replay) == {name: value[len(value) * 80 // 200 :] for name, value in before.items()}
     assert [(info.key[-2:], info.start, info.length) for info in replay.episodes()] == [("/2", 0, 45), ("/3", 45, 75)]

@@ -28,7 +28,7 @@ class Drawing:
 
     @property
     def behind(self) -> Behind:
-        """As the sampler's, after the batch that was handed out last."""
+        """As the sampler's."""
         return self._sampler.behind
 
 
