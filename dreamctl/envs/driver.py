@@ -15,7 +15,7 @@ from dreamctl.core.errors import DreamctlError, EnvironmentFailure, TrainingDive
 from dreamctl.core.experience import Array, Episode, Row, TaskSpec
 from dreamctl.core.parts import ChoiceCodec, leaf_codec
 from dreamctl.core.spaces import flat_values
-from dreamctl.envs.lanes import Environments, Vectorize, close_envs, gym_spec, make_envs, task_spec
+from dreamctl.envs.lanes import Environments, Vectorize, close_envs, end_envs, gym_spec, make_envs, task_spec
 from dreamctl.envs.suite import Frame, one_line
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Policy",
     "Vectorize",
     "close_envs",
+    "end_envs",
     "gym_spec",
     "iter_episodes",
     "make_envs",

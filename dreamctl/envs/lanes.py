@@ -66,6 +66,12 @@ def close_envs(envs: Environments) -> None:
     except (EOFError, ConnectionError):
         if not isinstance(envs, AsyncVectorEnv):
             raise
+        end_envs(envs)
+
+
+def end_envs(envs: Environments) -> None:
+    """End the workers, whatever they are doing; lanes in this process are left as they are."""
+    if isinstance(envs, AsyncVectorEnv):
         for process in envs.processes:
             process.kill()
         envs.closed = True

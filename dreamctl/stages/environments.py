@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dreamctl.core.errors import UsageError
 from dreamctl.core.experience import Row, TaskSpec
 from dreamctl.envs.discovery import build_suite, load_suite
-from dreamctl.envs.driver import Environments, close_envs, make_envs, task_spec
+from dreamctl.envs.driver import Environments, close_envs, end_envs, make_envs, task_spec
 from dreamctl.envs.suite import Suite
 from dreamctl.stages.experiment import EnvConfig
 
@@ -26,6 +26,9 @@ def environments(config: EnvConfig, frames: bool, lanes: int = 0) -> Iterator[tu
     envs = make_envs(suite, config.task, lanes or config.num_envs, render_mode=mode, vectorize=config.vectorize)
     try:
         yield suite, envs, task_spec(suite, config.task, envs)
+    except KeyboardInterrupt:  # someone asked a second time
+        end_envs(envs)
+        raise
     finally:
         close_envs(envs)
 

@@ -14,6 +14,19 @@ from dreamctl.replay.reader import open_replay
 
 COLLECT = [sys.executable, "-m", "dreamctl", "collect", "CartPole-v1", "--num-envs", "2", "--set", "env.vectorize=async", "-q"]
 
+HANGS = """
+import time
+import gymnasium
+from gymnasium.envs.classic_control import CartPoleEnv
+
+class Hangs(CartPoleEnv):
+    def step(self, action):
+        print("hangs", flush=True)
+        time.sleep(600)
+
+gymnasium.register("Hangs-v0", entry_point="hangs:Hangs")
+"""
+
 
 def stopped(out: Path, stop: Callable[[int], object]) -> tuple[int, str]:
     """Exit code and stderr of a collector that meets with something once it has written rows."""
@@ -48,3 +61,24 @@ def test_a_worker_that_dies_costs_one_line(tmp_path: Path) -> None:
     assert (code, said.count("\n")) == (4, 1), said
     assert "the process of a lane ended" in said
     assert open_replay([tmp_path / "r"]).live == ()
+
+
+def test_a_second_interrupt_does_not_wait_for_lanes_that_hang(tmp_path: Path) -> None:
+    (tmp_path / "hangs.py").write_text(HANGS)
+    command = [part.replace("CartPole-v1", "hangs:Hangs-v0") for part in COLLECT]
+    with subprocess.Popen(
+        [*command, "-o", str(tmp_path / "r")],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    ) as child:
+        assert child.stderr
+        assert child.stderr.readline() == "hangs\n"
+        os.killpg(child.pid, signal.SIGINT)
+        time.sleep(0.5)
+        os.killpg(child.pid, signal.SIGINT)
+        began = time.monotonic()
+        code, said = child.wait(60), child.stderr.read().replace("hangs\n", "")
+    assert (code, said) == (130, "error: interrupted\n")
+    assert time.monotonic() - began < 10
