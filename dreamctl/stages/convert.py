@@ -14,7 +14,7 @@ from dreamctl.stages.replacing import check_folder, check_replay, replaced, tick
 from dreamctl.stages.tables import count
 
 # What a folder of a foreign format holds; one with something else is not replaced.
-ENTRIES = {"minari": ("data",), "npz": ("episode-*.npz",)}
+ENTRIES = {"minari": ("data",), "npz": ("episode-[0-9][0-9][0-9][0-9][0-9][0-9]*.npz",)}
 # And its folders.
 INSIDE = {"minari": {"data": ("main_data.hdf5", "metadata.json")}}
 SOURCE_OPTIONS = ("reward_dtype", "shift_actions")
@@ -65,7 +65,7 @@ def convert(source: Path, out: Path, kinds: tuple[str, str | None], options: Map
     target = kinds[1] or ("h5" if out.suffix == ".h5" else "replay")
     writer = chosen_kind(Target, target, "--to", given)
     writer.check(out)
-    _check(out, target, session)
+    _check(source, out, target, session)
     notes: list[str] = []
 
     def note(message: str) -> None:
@@ -79,9 +79,9 @@ def convert(source: Path, out: Path, kinds: tuple[str, str | None], options: Map
     return Converted(out, kinds[0], target, recording.origin.spec.name, len(recording.lengths), steps, notes)
 
 
-def _check(out: Path, target: str, session: Session) -> None:
+def _check(source: Path, out: Path, target: str, session: Session) -> None:
     if target in ("replay", "h5"):
-        check_replay(out, session)
+        check_replay(out, session, [source])
     else:
         check_folder(out, session, ENTRIES[target])
         for inside, ours in INSIDE.get(target, {}).items():

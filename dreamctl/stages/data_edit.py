@@ -120,7 +120,7 @@ def merge(sources: Sequence[Path], out: Path, session: Session) -> Merged:
     Raises:
         UsageError, InputError, OutputError, StoppedEarly, Interrupted: as DESIGN section 5 says.
     """
-    check_replay(out, session)
+    check_replay(out, session, sources)
     with replaced(out) as new:
         folder = new.with_name("shards") if out.suffix == ".h5" else new
         shards = gather(sources, folder)
@@ -147,7 +147,7 @@ def split(sources: Sequence[Path], parts: Sequence[tuple[Path, float | None]], s
     """
     shares = _shares(parts)
     for out, _ in parts:
-        check_replay(out, session)
+        check_replay(out, session, sources)
     replay = open_replay(sources)
     infos = whole_episodes(replay)
     chosen = split_by_share(infos, shares)
@@ -167,7 +167,7 @@ def filter_episodes(sources: Sequence[Path], conditions: Conditions, out: Path, 
         UsageError, InputError, OutputError, StoppedEarly, Interrupted: as DESIGN section 5 says.
     """
     _check(conditions)
-    check_replay(out, session)
+    check_replay(out, session, sources)
     replay = open_replay(sources)
     infos = whole_episodes(replay)
     passing = [info for info in infos if conditions.hold(info)]

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,15 +15,18 @@ from dreamctl.replay.folder import SHARDS, check_idle, parts_folder, strangers
 from dreamctl.stages.output import check_directory, check_file
 
 
-def check_replay(out: Path, session: Session) -> None:
+def check_replay(out: Path, session: Session, sources: Sequence[Path] = ()) -> None:
     """Refuse to touch a replay that is there unless the session says how: NAME.h5 is a file, anything else a folder.
 
     Raises:
-        UsageError: it exists, is of the other sort, or a folder holds what no replay holds.
+        UsageError: it exists, is of the other sort, or a folder holds what no replay holds, or a file lies in a folder of `sources`.
         OutputError: its folder cannot be written.
     """
     if out.suffix == ".h5":
         check_file(out, session, resume=False)
+        within = next((source for source in sources if os.path.realpath(source) == os.path.realpath(out.parent)), None)
+        if within is not None:
+            raise UsageError(f"{out}: lies in {within}, of which it would become a part; choose another --out")
         if parts_folder(out).is_dir():
             raise UsageError(
                 f"{out}: is being collected in {parts_folder(out)}; finish it with `collect --resume`, or choose another --out"

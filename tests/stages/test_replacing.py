@@ -11,9 +11,10 @@ from dreamctl.core.session import Session, Stop
 from dreamctl.replay.reader import open_replay
 from dreamctl.replay.writer import ReplayWriter
 from dreamctl.stages.convert import convert
-from dreamctl.stages.data_edit import prune
+from dreamctl.stages.data_edit import Conditions, filter_episodes, merge, prune, split
 from dreamctl.stages.replacing import check_replay, replaced, ticking
 from tests.replay.rows import SPEC, episode_rows, stream_rows, write
+from tests.stages.tiny import OVERWRITE
 
 
 def test_a_file_is_there_once_it_is_whole(tmp_path: Path) -> None:
@@ -114,6 +115,30 @@ def test_foreign_files_in_a_folder_of_another_format_are_not_replaced(tmp_path: 
     with pytest.raises(UsageError, match=r"toy-v0/data: holds precious\.csv, which would be lost"):
         convert(source, out, ("replay", "minari"), {"dataset_id": "toy-v0"}, session)
     assert (out / "data" / "precious.csv").read_text() == "x"
+
+
+def test_episodes_of_other_names_are_not_replaced(tmp_path: Path) -> None:
+    source, out = write(tmp_path / "r", stream_rows([3])), tmp_path / "episodes"
+    for _ in range(2):
+        convert(source, out, ("replay", "npz"), {}, OVERWRITE)
+    (out / "episode-of-may.npz").write_text("mine")
+    with pytest.raises(UsageError, match=r"holds episode-of-may\.npz, which would be lost"):
+        convert(source, out, ("replay", "npz"), {}, OVERWRITE)
+
+
+@pytest.mark.parametrize("work", ["merge", "filter", "split", "convert"])
+def test_a_file_does_not_become_a_part_of_what_it_is_made_of(work: str, tmp_path: Path) -> None:
+    source = write(tmp_path / "r", stream_rows([3]))
+    out = source / "new.h5"
+    works = {
+        "merge": lambda: merge([source], out, OVERWRITE),
+        "filter": lambda: filter_episodes([source], Conditions(min_length=1), out, OVERWRITE),
+        "split": lambda: split([source], [(out, None)], OVERWRITE),
+        "convert": lambda: convert(source, out, ("replay", None), {}, OVERWRITE),
+    }
+    with pytest.raises(UsageError, match=r"new\.h5: lies in .*r, of which it would become a part; choose another --out"):
+        works[work]()
+    assert open_replay([source]).rows == 3
 
 
 def test_a_replay_that_is_written_to_is_not_replaced(tmp_path: Path) -> None:
