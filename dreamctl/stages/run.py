@@ -83,9 +83,7 @@ def _run(resolved: Resolved, folder: Folder, session: Session) -> RunResult:
     if before is not None:
         resolved, session = _take_up(before, folder, resolved, session)
     experiment = resolved.experiment
-    _check_steps(experiment.run)
-    _check_capacity(experiment)
-    check_lanes(experiment.env)
+    _check_numbers(experiment)
     seeds = choice_seeds(session.seed, experiment.run.eval_episodes)
     quiet = replace(session, progress=_Quiet(session.progress))
     with (
@@ -126,6 +124,17 @@ def _check(out: Path, session: Session) -> None:
         check_shards(out / "replay")
 
 
+def _check_numbers(experiment: Experiment) -> None:
+    """Refuse what cannot be run.
+
+    Raises:
+        UsageError: too few steps, too many lanes, or too little capacity for them.
+    """
+    _check_steps(experiment.run)
+    _check_capacity(experiment)
+    check_lanes(experiment.env)
+
+
 def _check_steps(config: RunConfig) -> None:
     """Refuse a run that ends before its first update.
 
@@ -164,9 +173,7 @@ def plan(resolved: Resolved, out: Path, session: Session) -> Plan:
     with environments(experiment.env, frames=False, lanes=1) as (_, _, spec):
         learner = planned(lambda nowhere: new_learner(experiment, spec, nowhere), compute)
     config = experiment.run
-    _check_steps(config)
-    _check_capacity(experiment)
-    check_lanes(experiment.env)
+    _check_numbers(experiment)
     updates = int(max(0, config.steps - config.prefill) * (config.train_ratio / experiment.replay.replayed)) + 1
     items = {
         "environment": f"{spec.name}, {experiment.env.num_envs} at once",
