@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from functools import partial
+from multiprocessing import active_children
 from typing import Literal
 
 import gymnasium
@@ -46,6 +47,7 @@ def make_envs(suite: Suite, task: str, num_envs: int, *, render_mode: str | None
         EnvironmentFailure: the suite failed.
     """
     lanes = [partial(_lane, suite, task, render_mode, lane, os.getpid()) for lane in range(num_envs)]
+    others = active_children()
     try:
         if vectorize == "async" or (vectorize == "auto" and _worth_processes(lanes)):
             # A worker's failure comes back as an exception; Gymnasium would print its traceback beside it.
@@ -56,6 +58,8 @@ def make_envs(suite: Suite, task: str, num_envs: int, *, render_mode: str | None
     except DreamctlError:
         raise
     except Exception as error:  # foreign code, in this process or in a worker
+        for process in set(active_children()).difference(others):
+            process.kill()
         raise EnvironmentFailure(f"{suite_name(suite)}:{task}: cannot make {num_envs} lanes: {one_line(error)}") from error
 
 
@@ -138,8 +142,13 @@ def _lane(suite: Suite, task: str, render_mode: str | None, lane: int, driver_pr
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_S))
         os.dup2(2, 1)
-    with redirect_stdout(sys.stderr):
-        env = make_env(suite, task, render_mode=render_mode)
+    try:
+        with redirect_stdout(sys.stderr):
+            env = make_env(suite, task, render_mode=render_mode)
+    except DreamctlError as error:
+        if os.getpid() == driver_process:
+            raise
+        raise SystemExit(str(error)) from error  # one line on stderr; Gymnasium takes no exception from here to the parent
     # Before Gymnasium's vector environments meet a space that they cannot batch: their words would not say what is wrong with it.
     task_spec(suite, task, env)
     return _Lane(env, f"{suite_name(suite)}:{task}: lane {lane}")

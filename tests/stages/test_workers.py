@@ -26,6 +26,19 @@ class Hangs(CartPoleEnv):
 
 gymnasium.register("Hangs-v0", entry_point="hangs:Hangs")
 """
+FAILS = """
+import multiprocessing
+import gymnasium
+from gymnasium.envs.classic_control import CartPoleEnv
+
+class Fails(CartPoleEnv):
+    def __init__(self, **options):
+        super().__init__(**options)
+        if multiprocessing.current_process().name.endswith("-1"):
+            raise RuntimeError("no licence")
+
+gymnasium.register("Fails-v0", entry_point="fails:Fails")
+"""
 
 
 def stopped(out: Path, stop: Callable[[int], object]) -> tuple[int, str]:
@@ -82,3 +95,19 @@ def test_a_second_interrupt_does_not_wait_for_lanes_that_hang(tmp_path: Path) ->
         code, said = child.wait(60), child.stderr.read().replace("hangs\n", "")
     assert (code, said) == (130, "error: interrupted\n")
     assert time.monotonic() - began < 10
+
+
+def test_a_lane_that_cannot_be_made_in_its_process_says_why(tmp_path: Path) -> None:
+    (tmp_path / "fails.py").write_text(FAILS)
+    command = [part.replace("CartPole-v1", "fails:Fails-v0") for part in COLLECT]
+    found = subprocess.run(
+        [*command, "-o", str(tmp_path / "r")],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert found.returncode == 4, found.stderr
+    assert "Traceback" not in found.stderr
+    assert "cannot make 'fails:Fails-v0': RuntimeError: no licence" in found.stderr
+    assert found.stderr.splitlines()[-1].startswith("error: gym:fails:Fails-v0: cannot make 2 lanes: ")
