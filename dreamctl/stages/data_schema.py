@@ -1,5 +1,6 @@
 """`data schema`: the datasets of replays, and how they are stored."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ def schema(paths: Sequence[Path]) -> Schema:
         InputError: one of them is not a replay.
     """
     together: dict[tuple[object, ...], list[Stored]] = {}
-    files = list(dict.fromkeys(file for path in paths for file in present(path)))
+    files = list({os.path.realpath(file): file for path in paths for file in present(path)}.values())
     for file in files:
         for stored in stored_columns(file):
             together.setdefault((stored.path, stored.dtype, stored.shape, stored.layout, stored.filters), []).append(stored)

@@ -105,7 +105,7 @@ def test_an_episode_nobody_saw_the_end_of_is_cut(tmp_path: Path) -> None:
 
 
 def test_the_schema_counts_a_file_once(replay: Path) -> None:
-    assert schema([replay, replay]).datasets == schema([replay]).datasets
+    assert schema([replay, replay / ".." / replay.name]).datasets == schema([replay]).datasets
 
 
 def test_the_schema_adds_up_all_files(replay: Path) -> None:
