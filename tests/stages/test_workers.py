@@ -5,23 +5,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from dreamctl.replay.reader import open_replay
 
-COLLECT = [sys.executable, "-m", "dreamctl", "collect", "CartPole-v1", "--num-envs", "2", "--set", "env.vectorize=async", "-q"]
-
 HANGS = """
-import time
+import os, time
 import gymnasium
 from gymnasium.envs.classic_control import CartPoleEnv
 
 class Hangs(CartPoleEnv):
     def step(self, action):
-        print("hangs", flush=True)
+        os.write(1, b"hangs\\n")  # at once: two lanes say it
         time.sleep(600)
 
 gymnasium.register("Hangs-v0", entry_point="hangs:Hangs")
@@ -41,18 +40,43 @@ gymnasium.register("Fails-v0", entry_point="fails:Fails")
 """
 
 
+@contextmanager
+def collector(task: str, out: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """One in a process group of its own, which is gone afterwards, and that a SIGINT interrupts also where ours ignores it."""
+    command = [sys.executable, "-m", "dreamctl", "collect", task, "--num-envs", "2", "--set", "env.vectorize=async", "-q"]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    child = subprocess.Popen(
+        [*command, "--steps", "1000000", "-o", str(out)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, **environment},
+    )
+    try:
+        yield child
+    finally:
+        signal.signal(signal.SIGINT, before)
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
+
+
+def ended(child: subprocess.Popen[str]) -> tuple[int, str]:
+    """Exit code and stderr."""
+    said = child.communicate(timeout=60)[1]
+    return child.returncode, said
+
+
 def stopped(out: Path, stop: Callable[[int], object]) -> tuple[int, str]:
     """Exit code and stderr of a collector that meets with something once it has written rows."""
-    with subprocess.Popen(
-        [*COLLECT, "--steps", "1000000", "-o", str(out)], stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as child:
+    with collector("CartPole-v1", out) as child:
         deadline = time.monotonic() + 60
         while len(list(out.glob("*.h5"))) < 2 or out.stat().st_mtime > time.time() - 0.5:
             assert time.monotonic() < deadline
             assert child.poll() is None
             time.sleep(0.1)
         stop(child.pid)
-        return child.wait(60), child.stderr.read() if child.stderr else ""
+        return ended(child)
 
 
 def a_worker_of(process: int) -> int:
@@ -78,36 +102,23 @@ def test_a_worker_that_dies_costs_one_line(tmp_path: Path) -> None:
 
 def test_a_second_interrupt_does_not_wait_for_lanes_that_hang(tmp_path: Path) -> None:
     (tmp_path / "hangs.py").write_text(HANGS)
-    command = [part.replace("CartPole-v1", "hangs:Hangs-v0") for part in COLLECT]
-    with subprocess.Popen(
-        [*command, "-o", str(tmp_path / "r")],
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-    ) as child:
+    with collector("hangs:Hangs-v0", tmp_path / "r", PYTHONPATH=str(tmp_path)) as child:
         assert child.stderr
         assert child.stderr.readline() == "hangs\n"
         os.killpg(child.pid, signal.SIGINT)
         time.sleep(0.5)
         os.killpg(child.pid, signal.SIGINT)
         began = time.monotonic()
-        code, said = child.wait(60), child.stderr.read().replace("hangs\n", "")
-    assert (code, said) == (130, "error: interrupted\n")
+        code, said = ended(child)
+    assert (code, said.replace("hangs\n", "")) == (130, "error: interrupted\n")
     assert time.monotonic() - began < 10
 
 
 def test_a_lane_that_cannot_be_made_in_its_process_says_why(tmp_path: Path) -> None:
     (tmp_path / "fails.py").write_text(FAILS)
-    command = [part.replace("CartPole-v1", "fails:Fails-v0") for part in COLLECT]
-    found = subprocess.run(
-        [*command, "-o", str(tmp_path / "r")],
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-    )
-    assert found.returncode == 4, found.stderr
-    assert "Traceback" not in found.stderr
-    assert "cannot make 'fails:Fails-v0': RuntimeError: no licence" in found.stderr
-    assert found.stderr.splitlines()[-1].startswith("error: gym:fails:Fails-v0: cannot make 2 lanes: ")
+    with collector("fails:Fails-v0", tmp_path / "r", PYTHONPATH=str(tmp_path)) as child:
+        code, said = ended(child)
+    assert code == 4, said
+    assert "Traceback" not in said
+    assert "cannot make 'fails:Fails-v0': RuntimeError: no licence" in said
+    assert said.splitlines()[-1].startswith("error: gym:fails:Fails-v0: cannot make 2 lanes: ")
