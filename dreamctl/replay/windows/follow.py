@@ -9,7 +9,7 @@ from dreamctl.replay.reader import Replay
 from dreamctl.replay.sampler import ReplayConfig, WindowSampler
 from dreamctl.replay.streams.stream import Stream
 from dreamctl.replay.windows.drawing import Drawing
-from dreamctl.replay.windows.index import Behind
+from dreamctl.replay.windows.index import Behind, named
 
 BATCHES, SECONDS = 200, 2.0
 SHARE = 0.1  # of the time at most goes into looking: with very many episodes a look takes long
@@ -63,9 +63,9 @@ class Following(Drawing):
             return False
         before = self._sampler
         self._sampler = WindowSampler(self._replay.split(self._share)[0], before.config, self._seed)
-        there = {stream.name: stream for stream in self._sampler.streams}
-        moved = [(stream, there[stream.name]) for stream in before.streams if stream.name in there]
-        self._sampler.go_on({now.name: _moved(before.behind.get(now.name, 0), then, now) for then, now in moved})
+        there = named(self._sampler.streams)
+        moved = [(name, stream, there[name]) for name, stream in named(before.streams).items() if name in there]
+        self._sampler.go_on({name: _moved(before.behind.get(name, 0), then, now) for name, then, now in moved})
         return any(stream.first_row > row for stream, row in first_rows.items())
 
 

@@ -1,5 +1,6 @@
 """Where the windows of a replay begin: kinds of window, and an index of all there are, oldest first in each stream."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -122,15 +123,15 @@ class WindowIndex:
             those that have fewer rows come first.
         """
         found: list[tuple[int, int]] = []
-        for number, stream in enumerate(self.streams):
-            apart = self._apart(number, behind.get(stream.name, 0) - stream.first_row)
+        for number, (name, stream) in enumerate(named(self.streams).items()):
+            apart = self._apart(number, behind.get(name, 0) - stream.first_row)
             found += [(row + stream.first_row, number) for row in islice(apart, most)]
         places = [(number, row - self.streams[number].first_row) for row, number in sorted(found)[:most]]
         return Places(*np.array(places, np.int64).reshape(-1, 2).T)
 
     def complete(self) -> dict[str, int]:
         """Stream -> rows of it, those that are gone included, at which a window of all rows so far may begin: all are behind us."""
-        ends = {stream.name: stream.first_row + len(stream) - self.window + 1 for stream in self.streams}
+        ends = {name: stream.first_row + len(stream) - self.window + 1 for name, stream in named(self.streams).items()}
         return {name: max(end, 0) for name, end in ends.items()}
 
     def _apart(self, number: int, row: int) -> Iterator[int]:
@@ -143,6 +144,16 @@ class WindowIndex:
         for first, length, anchor in runs:
             skipped = max(0, -(-(max(first, row) - anchor) // self.window))
             yield from range(anchor + self.window * skipped, first + length - self.window + 1, self.window)
+
+
+def named(streams: Sequence[Stream]) -> dict[str, Stream]:
+    """Streams by names that differ: two folders may hold some of one name, which are told apart by their order."""
+    found: dict[str, Stream] = {}
+    again = Counter[str]()
+    for stream in streams:
+        again[stream.name] += 1
+        found[stream.name if again[stream.name] == 1 else f"{stream.name} {again[stream.name]}"] = stream
+    return found
 
 
 def extents(streams: Sequence[Stream]) -> tuple[tuple[int, int], ...]:

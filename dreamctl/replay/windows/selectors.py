@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from dreamctl.core.limits import Within
-from dreamctl.replay.windows.index import Behind, Places, WindowIndex
+from dreamctl.replay.windows.index import Behind, Places, WindowIndex, named
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,9 @@ class Online:
         """The windows of a batch, (B,) each, and what is behind us after it."""
         new = windows.new(behind, batch_size)
         others = windows.places(noise.integers(len(windows), size=batch_size - len(new.row)))
-        ends = [(windows.streams[s], r + windows.window) for s, r in zip(*map(np.ndarray.tolist, new), strict=True)]
-        taken = {stream.name: stream.first_row + end for stream, end in ends}
+        streams = list(named(windows.streams).items()) if len(new.row) else []
+        ends = [(*streams[s], r + windows.window) for s, r in zip(*map(np.ndarray.tolist, new), strict=True)]
+        taken = {name: stream.first_row + end for name, stream, end in ends}
         both = Places(np.concatenate([new.stream, others.stream]), np.concatenate([new.row, others.row]))
         return both, {**behind, **taken} if taken else behind
 

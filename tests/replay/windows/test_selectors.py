@@ -216,3 +216,15 @@ def test_a_replay_read_again_has_the_same_new_windows(tmp_path: Path) -> None:
 def test_numbers_without_end_are_refused(plain: dict) -> None:
     with pytest.raises(UsageError, match="found inf, wanted"):
         build(ReplayConfig, plain, "replay")
+
+
+def test_streams_of_one_name_in_two_folders_are_behind_us_each_for_itself(tmp_path: Path) -> None:
+    folders = [write(tmp_path / name, stream_rows([rows])) for name, rows in {"long": 100, "short": 60}.items()]
+    sampler = WindowSampler(open_replay(folders), CONFIG, seed=0)
+    assert len({stream.name for stream in sampler.streams}) == 1
+    sampler.go_on(None)
+    assert waiting(sampler) == []
+    sampler.go_on({})
+    first = {(0, 1), (1, 1), (0, 1 + LENGTH)}
+    assert set(places(sampler.sample(0))) == first
+    assert not first.intersection(waiting(sampler))
