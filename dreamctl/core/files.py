@@ -62,6 +62,17 @@ def unwritable(path: Path, error: OSError) -> OutputError:
     return OutputError(f"{path}: cannot write ({error.strerror or error}); free some space or choose another --out")
 
 
+def names_in(folder: Path) -> list[str]:
+    """What a folder holds, by name; unlike a pattern, which finds nothing where it may not look.
+
+    Raises:
+        OSError: it is no folder, or may not be listed or entered.
+    """
+    os.stat(f"{folder}/.")  # whoever may list a folder may not always reach what is in it
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries)
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames and removals inside the folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)

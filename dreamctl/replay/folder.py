@@ -1,13 +1,12 @@
 """A folder of shards: which files are shards, and how writers stay out of one another's way."""
 
-import os
 import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from dreamctl.core.errors import InputError, OutputError, UsageError
 from dreamctl.core.experience import TaskSpec
-from dreamctl.core.files import sync_folder, temporary_of
+from dreamctl.core.files import names_in, sync_folder, temporary_of
 from dreamctl.core.locks import Lock, holder, try_lock, with_a_name
 from dreamctl.core.spaces import spec_difference, spec_from_json, spec_to_json
 from dreamctl.replay.format import Field, schema_difference
@@ -55,18 +54,15 @@ def shard_files(path: Path) -> list[Path]:
 
 
 def shards_there(folder: Path) -> list[Path]:
-    """As `shard_paths`, for reading: a pattern finds nothing where it may not look.
+    """As `shard_paths`, for reading: a folder that may not be looked into is not taken for an empty one.
 
     Raises:
         InputError: the folder may not be looked into.
     """
     try:
-        os.stat(f"{folder}/.")  # whoever may list a folder may not always reach what is in it
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries)
+        return [folder / name for name in names_in(folder) if name.endswith(".h5") and not name.startswith(".")]
     except OSError as error:
         raise _closed(folder, error) from error
-    return [folder / name for name in names if name.endswith(".h5") and not name.startswith(".")]
 
 
 def is_gone(path: Path) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dreamctl.core.errors import OutputError, UsageError
-from dreamctl.core.files import unwritable
+from dreamctl.core.files import names_in, unwritable
 from dreamctl.core.locks import with_a_name
 from dreamctl.core.session import Session
 
@@ -48,8 +48,7 @@ def _is_empty(out: Path) -> bool:
     if not os.path.isdir(out):
         return False
     try:
-        os.stat(f"{out}/.")  # whoever may list a folder may not always reach what is in it
-        return not os.listdir(out)
+        return not names_in(out)
     except OSError as error:
         raise OutputError(f"{out}: cannot be looked into ({error.strerror}); choose another --out") from error
 

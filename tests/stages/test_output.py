@@ -44,7 +44,7 @@ def test_appending_asks_nothing_of_the_folder_above(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("session", [Session(), OVERWRITE, RESUME], ids=["plain", "overwrite", "resume"])
-@pytest.mark.parametrize("closed", ["listdir", "stat"])
+@pytest.mark.parametrize("closed", ["scandir", "stat"])
 def test_a_folder_that_may_not_be_looked_into_costs_one_line(
     closed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, session: Session
 ) -> None:

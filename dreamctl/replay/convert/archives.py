@@ -12,6 +12,7 @@ import numpy as np
 
 from dreamctl.core.errors import InputError
 from dreamctl.core.experience import Array
+from dreamctl.core.files import names_in
 
 DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError)
 MAGIC_ARRAYS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -121,9 +122,8 @@ def npz_files(path: Path) -> list[Path]:
         InputError: there are none, or they cannot be looked for.
     """
     try:
-        folder = os.path.isdir(path)
-        os.stat(f"{path}/." if folder else path)  # whoever may list a folder may not always reach what is in it
-        files = sorted(path / name for name in os.listdir(path) if name.endswith(".npz")) if folder else [path]
+        path.stat()
+        files = [path / name for name in names_in(path) if name.endswith(".npz")] if path.is_dir() else [path]
     except OSError as error:
         raise InputError(f"{path}: cannot read ({error.strerror}); name a folder of .npz files") from error
     if not files or not all(os.path.isfile(file) for file in files):
